@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from types import CellType
 from typing import Any, Final, final
 
@@ -71,8 +71,8 @@ class PlainAttributes:
         self._owners, self._but, self._takes_tensors = dict(owners), frozenset(but), takes_tensors
         self._at_first = self.all()
 
-    def all(self) -> dict[str, dict[str, Any]]:
-        """Copies of all, by owner and name of the attribute."""
+    def all(self, of: Callable[[Any], bool] = lambda owner: True) -> dict[str, dict[str, Any]]:
+        """Copies of all, by owner and name of the attribute; `of` these owners."""
         return {
             name: {
                 attribute: copied
@@ -80,6 +80,7 @@ class PlainAttributes:
                 if attribute not in self._but and (copied := self._copied(value)) is not _NONE
             }
             for name, owner in self._owners.items()
+            if of(owner)
         }
 
     def get_state(self) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,3 +136,26 @@ def test_an_object_may_have_the_name_of_an_argument(tmp_path):
     for name in ("run", "results", "random", "variables"):
         with pytest.raises(UsageError, match=f"cannot have an object called '{name}'"):
             Run(tmp_path, {name: np.zeros(1)})
+
+
+@pytest.mark.medium
+def test_a_sampler_that_shares_its_random_numbers_is_named_at_the_first_save(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    torch: Any = pytest.importorskip("torch")
+
+    class Lazy(torch.utils.data.Sampler):
+        def __iter__(self) -> Iterator[list[int]]:
+            for _ in range(4):
+                yield random.sample(range(8), 2)
+
+        def __len__(self) -> int:
+            return 4
+
+    loader = torch.utils.data.DataLoader(torch.arange(8.0), batch_sampler=Lazy())
+    with Run(tmp_path, {"w": np.zeros(1)}, checkpointing=holdfast.Checkpointing(save_on="batch_end")) as run:
+        for _ in run.epochs(2):
+            for _ in run.batches(loader):
+                random.random()
+                said = [each for each in caplog.messages if "draws from a global generator" in each]
+                assert len(said) == (run.step > 0)

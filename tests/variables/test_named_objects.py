@@ -112,6 +112,35 @@ def items(directory: Path, stop: int | None) -> Any:
     return seen, run.last_resume
 
 
+class Stages:
+    """Goes from one of its methods to another."""
+
+    def __init__(self, start: float) -> None:
+        self.total, self.now = start, self.warm
+
+    def warm(self, x: float) -> float:
+        self.total += 0.5 * x
+        return self.total
+
+    def full(self, x: float) -> float:
+        self.total -= x
+        return 2 * self.total
+
+
+def methods(directory: Path, stop: int | None) -> Any:
+    one, other, seen = Stages(1.0), Stages(2.0), []
+    call, steps = one.warm, {"a": other.warm}
+    with begin(directory) as run:
+        for step in run.steps(6):
+            if step == 1:
+                one.now = one.warm  # the same one, of another look
+            if step == 2:
+                one.now, call, steps["a"] = one.full, other.full, one.full
+            seen.append(one.now(step) + call(step) + steps["a"](step) + other.now(step))
+            stop_after(stop, step)
+    return seen, run.last_resume
+
+
 def handed_over(directory: Path, stop: int | None) -> Any:
     models, seen = [Saving(), Saving()], []
     active = models[0]
@@ -127,7 +156,9 @@ def handed_over(directory: Path, stop: int | None) -> Any:
 @pytest.mark.medium
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize(
-    "train", [function, class_, one_of_two, attribute, items, handed_over], ids=lambda each: each.__name__
+    "train",
+    [function, class_, one_of_two, attribute, items, methods, handed_over],
+    ids=lambda each: each.__name__,
 )
 def test_it_names_the_same_object_again(train: Any, at: int, tmp_path: Path):
     (expected, _), (seen, report) = both_ways(train, tmp_path, at)

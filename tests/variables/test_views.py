@@ -43,6 +43,26 @@ def of_rows_and_chosen_anew(directory: Path, stop: int | None) -> Any:
     return total, run.last_resume
 
 
+def of_another_library(directory: Path, stop: int | None) -> Any:
+    """Arrays of NumPy that lie in the memory of tensors, and tensors that lie in that of arrays: made anew, in lists, and from before."""
+    before, window = torch.zeros(2, 3), np.zeros(4)
+    seen, tail = before[1].numpy(), torch.from_numpy(window)[1:]
+    latest, rows, others, total = torch.zeros(1, 3), list[Any](), list[Any](), 0.0
+    with begin(directory) as run:
+        for step in run.steps(9):
+            before += step
+            window += 2 * step
+            latest[0, 1] += 1
+            total += float(seen.sum()) + float(tail.sum())
+            total += sum(float(each.sum()) * index for index, each in enumerate([*rows, *others]))
+            if step % 2 == 1:
+                latest = torch.full((1, 3), float(step))
+                rows.append(latest[0].numpy())
+                others.append(torch.from_numpy(np.full(3, step))[1:])
+            stop_after(stop, step)
+    return total, run.last_resume
+
+
 def of_what_has_no_name(directory: Path, stop: int | None) -> Any:
     expanded, total = torch.zeros(2, 1).expand(2, 3), 0.0
     with begin(directory) as run:
@@ -151,7 +171,7 @@ def of_a_second_name(directory: Path, stop: int | None) -> Any:
 @pytest.mark.parametrize(
     "train",
     [
-        *(never_chosen_anew, of_rows_and_chosen_anew, of_what_has_no_name),
+        *(never_chosen_anew, of_rows_and_chosen_anew, of_what_has_no_name, of_another_library),
         *(of_one_item_of_several, of_a_name_that_never_changes, of_own_iterators, of_a_second_name),
         of_an_attribute_that_is_first_set_in_the_loop,
     ],

@@ -9,9 +9,17 @@ from ._iterable import IterableBatches
 from ._nodes import nodes_in
 from ._order import order, sample_rng
 from ._own import DatasetBatches
+from ._parts import parts_of
 from ._sampler import ResumableSampler
 from ._several import Until
-from ._source import ANOTHER_BATCH, BatchSource, differences_of, foreign_state, without_position
+from ._source import (
+    ANOTHER_BATCH,
+    BatchSource,
+    differences_of,
+    foreign_state,
+    kept_by_others,
+    without_position,
+)
 from ._stateful import StatefulBatches, may_forget
 from ._torch_loader import TorchLoaderBatches
 
@@ -34,9 +42,11 @@ __all__ = [
     "digest_of_contents",
     "digest_of_samples",
     "foreign_state",
+    "kept_by_others",
     "may_forget",
     "nodes_in",
     "order",
+    "parts_of",
     "sample_rng",
     "without_position",
 ]

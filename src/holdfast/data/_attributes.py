@@ -58,6 +58,16 @@ class OwnAttributes:
         """What the last `set_state` found no place for, a sentence each."""
         return [f"{name} had changed when it was saved, and is not here now" for name in self._away]
 
+    @contextmanager
+    def kept(self, is_kept: Callable[[Any], bool]) -> Iterator[None]:
+        """At its end the attributes of these objects are what they were."""
+        self._look_again()
+        before = self._attributes.all(is_kept)
+        try:
+            yield
+        finally:
+            self._attributes.put(before)
+
     def _look_again(self) -> None:
         """Whatever the loader holds now, unless finding it takes long: then only at first."""
         self._num_looks += 1

@@ -7,15 +7,19 @@ import random
 import sys
 import sysconfig
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import rng
 from ..errors import UsageError
 from ._parts import parts_of, set_epoch
+
+if TYPE_CHECKING:
+    from ._attributes import OwnAttributes
 
 _MOST_OBJECTS = 5_000
 _LONGEST = 256  # items of a container; more are samples, not transforms
@@ -78,9 +82,10 @@ class OwnGenerators:
 
 
 class Drawing:
-    """For a source of batches to inherit: the random generators of its loader are in `_generators`."""
+    """For a source of batches to inherit: the random generators of its loader are in `_generators`, what else it keeps in `_attributes`."""
 
     _generators: OwnGenerators
+    _attributes: OwnAttributes
 
     @property
     def differences(self) -> list[str]:
@@ -92,6 +97,17 @@ class Drawing:
 
     def fingerprint(self) -> str | None:
         return None
+
+    @contextmanager
+    def kept(self, is_kept: Callable[[Any], bool]) -> Iterator[None]:
+        """At its end these generators, and attributes of these objects, are what they were, whatever a `resume` inside has set."""
+        states = [
+            (each, rng.generator_state(each)) for each in self._generators.by_name.values() if is_kept(each)
+        ]
+        with self._attributes.kept(is_kept):
+            yield
+        for each, before in states:
+            rng.set_generator_state(each, before)
 
 
 def reachable_generators(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, final
 
 from blake3 import blake3
 
 from ..errors import UsageError
 from ._batch import Batch
-from ._source import BatchSource, Position, foreign_state, without_position
+from ._source import BatchSource, Position, foreign_state, kept_by_others, without_position
 
 _KIND = "several"
 Until = Literal["shortest", "longest"]
@@ -102,6 +103,13 @@ class SeveralBatches:
         self._rounds = [*state["rounds"]]
         self._position = position
         return self._counted() if position.mid_epoch else iter(())
+
+    @contextmanager
+    def kept(self, is_kept: Callable[[Any], bool]) -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in self._sources:
+                stack.enter_context(kept_by_others(each, is_kept))
+            yield
 
     def describe(self) -> dict[str, Any]:
         described = {f"loader {index + 1}": each.describe() for index, each in enumerate(self._sources)}

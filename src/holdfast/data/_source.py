@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -102,6 +103,13 @@ class Position:
                 "Give the same data in the same form as when it was saved."
             )
         return cls(state["epoch"], state["batch"], state["finished"])
+
+
+def kept_by_others(source: BatchSource, is_kept: Callable[[Any], bool]) -> AbstractContextManager[None]:
+    """At its end the generators of the data, and the attributes of what they hold, are what they were, if `is_kept` says so of them: what a
+    `resume` inside sets of these, somebody else has restored already, and the script may have gone on with it."""
+    kept = getattr(source, "kept", None)
+    return nullcontext() if kept is None else kept(is_kept)
 
 
 def without_position(source: BatchSource) -> str | None:

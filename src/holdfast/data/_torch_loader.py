@@ -72,7 +72,10 @@ class TorchLoaderBatches(Drawing):
         if self._workers is not None and not self._in_order:
             return "not exact: in_order=False hands batches out in the order in which workers finish them"
         if self._indices.draws_globally:
-            return "not exact: the sampler draws from a global generator while the epoch runs"
+            return (
+                "not exact: the sampler draws from a global generator while the epoch runs, so that whatever else draws from it there "
+                "changes the order, and no resume may find the batches that were: give it a generator of its own"
+            )
         if self._lazy:
             return f"not exact: {type(self._loader).__name__} creates its iterator only when the first batch is requested"
         return "exact"

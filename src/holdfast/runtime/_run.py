@@ -126,7 +126,7 @@ class Run:
         )
         adapts = self._resume.on_structure is not None
         self._torch = TorchObjects(self._loop.objects, adapts=adapts)
-        self._data = EpochData(allow_reread, self._loop.policy)
+        self._data = EpochData(allow_reread, self._loop.policy, self._variables.kept)
         self._progress = Progress(
             *(self._loop, self._variables, self._torch, self._data, self._rolled_back),
             is_looping=lambda: self._block.is_looping,

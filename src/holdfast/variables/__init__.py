@@ -20,6 +20,7 @@ from ._names import check_patterns as check_patterns
 from ._noticed import noticed as noticed
 from ._other_modules import other_modules as other_modules
 from ._watch import ALL_OF_THEM as ALL_OF_THEM
+from ._watch import KeptIds as KeptIds
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
 from ._watch import check_mode as check_mode
@@ -28,6 +29,7 @@ from ._watch import is_ignored_by_a_run as is_ignored_by_a_run
 __all__ = [
     "ALL_OF_THEM",
     "Held",
+    "KeptIds",
     "Mode",
     "Variables",
     "attributes",

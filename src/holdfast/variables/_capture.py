@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Sequence, Set
 from functools import cached_property
+from types import MethodType
 from typing import Any, Final
 
 from .. import state
@@ -90,6 +91,7 @@ class Capture:
         self._anew: list[tuple[Scope, Slot, Referent]] = []  # and what is another one of the same kind
         self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
         self._known: set[int] = set()  # ids of what is data, or has a protocol
+        self._lost: set[str] = set()  # keys of what is another object, and is not saved
         self._ids: dict[str, list[int]] = {}  # by path, what may find objects by their ids
         self._equal: dict[
             str, tuple[Slot, Scope]
@@ -184,6 +186,10 @@ class Capture:
             self._refer(slot, scope, f"={first}")
         elif slot.is_handed:
             self._there.add(path)
+        elif isinstance(now, MethodType) and before is not None and before.get() == now:
+            self._there.add(path)  # another look at the same method
+        elif (method := self._method_name(now)) is not None:
+            self._refer(slot, scope, method)
         elif before is not None and before.is_like(now) and before.fits(now):
             self._anew.append((scope, slot, before))
         elif (name := identity.name_of(now, None if before is None else before.get())) is not None:
@@ -220,6 +226,10 @@ class Capture:
                 self.facts.unsaved[key] = self._say(key, value, "variables='watch'")
         for path, why in self._newcomers.lost.items():
             self._lose_newcomer(path, why)
+        for path in [*self.facts.objects]:  # what is in another object has no place in the first one
+            key = path.partition("/")[2]
+            if any(key.startswith(f"{each}.") for each in self._lost):
+                del self.facts.objects[path]
 
     def _hold(self) -> None:
         """Note which items containers of objects have, where these are others now."""
@@ -277,6 +287,7 @@ class Capture:
         """Another object is there, and cannot be saved; of a container's items the container is named, and once."""
         is_item = isinstance(slot.owner, CONTAINERS)
         key = slot.key.rpartition(".")[0] if is_item else slot.key
+        self._lost.add(slot.key)
         self.facts.unsaved.setdefault(key, identity.sentence(slot.key, slot.value, to_ignore=key))
 
     def _refer(self, slot: Slot, scope: Scope, name: str) -> None:
@@ -386,6 +397,10 @@ class Capture:
         """What leads to the object of this id: a place in what was handed over, or where it was when the loop began."""
         first = self._first_names.get(key)
         return self._sharing.place_of(key) or (None if first is None else f"={first}")
+
+    def _method_name(self, value: Any) -> str | None:
+        place = self._place_of(id(value.__self__)) if isinstance(value, MethodType) else None
+        return None if place is None else identity.method_name(value, place)
 
     def _name_of(self, value: Any) -> str | None:
         return self._place_of(id(value)) or identity.name_of(value, None)

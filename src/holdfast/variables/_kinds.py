@@ -55,6 +55,18 @@ _RNGS = (random.Random, np.random.Generator, np.random.RandomState, np.random.Bi
 _TYPES = (type, GenericAlias, UnionType)
 _NOT_WALKED = (BaseException, *_TYPES, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 _ENVIRONMENTS: Final = frozenset({"gymnasium", "gym", "stable_baselines3"})
+_DATA_OF_TORCH: Final = frozenset(
+    f"torch.utils.data.{name}" for name in ("dataloader", "dataset", "distributed", "sampler")
+)
+_LOADERS_OWN: Final = frozenset(
+    {
+        "_iterator",
+        "_dataset_kind",
+        "_IterableDataset_len_called",
+        "_DataLoader__initialized",
+        "_DataLoader__multiprocessing_context",
+    }
+)
 _DEEPEST = 20
 
 
@@ -254,14 +266,15 @@ def state_of(value: Any) -> Any:
 
 def is_unread_loader(value: Any) -> bool:
     """Whether it is a loader of torch or torchdata that nobody has read from: asking it for its state would start it, and draw."""
-    data, nodes = sys.modules.get("torch.utils.data"), sys.modules.get("torchdata.nodes")
-    if data is not None and isinstance(value, data.DataLoader):
+    nodes = sys.modules.get("torchdata.nodes")
+    if is_loader_of_torch(value):
         return value._iterator is None
     return nodes is not None and isinstance(value, nodes.Loader) and value._it is None
 
 
 def has_own_attributes(value: Any) -> bool:
-    """Whether its attributes count as variables: of the script's own class, a namespace, or an environment of gymnasium."""
+    """Whether its attributes count as variables: of the script's own class, a namespace, an environment of gymnasium, torch's loaders,
+    datasets and samplers."""
     return not isinstance(value, _NOT_WALKED) and _has_own_attributes(type(value))
 
 
@@ -270,6 +283,7 @@ def _has_own_attributes(kind: type) -> bool:
     return (
         issubclass(kind, argparse.Namespace | SimpleNamespace)
         or is_own_class(kind)
+        or (kind.__module__ in _DATA_OF_TORCH and not hasattr(kind, "__next__"))
         or any(
             each.__module__.partition(".")[0] in _ENVIRONMENTS
             and each.__name__ in ("Env", "VectorEnv", "VecEnv", "Space")
@@ -337,8 +351,22 @@ def position_of(value: Any) -> Any:
     return None if left is None or type(value).__module__ != "builtins" else left()
 
 
+def is_loader_of_torch(value: Any) -> bool:
+    """Whether it is a `torch.utils.data.DataLoader`, of whatever class."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(value, data.DataLoader)
+
+
+def set_attribute(owner: Any, name: str, new: Any) -> None:
+    """Let an attribute be `new`; a loader of torch forbids it for reasons that do not hold between two epochs."""
+    if is_loader_of_torch(owner):
+        object.__setattr__(owner, name, new)
+    else:
+        setattr(owner, name, new)
+
+
 def attributes(value: Any) -> dict[str, Any]:
-    """The attributes that an object itself has, slots included; of a torch module without what torch keeps there."""
+    """The attributes that an object itself has, slots included; of a torch module or loader without what torch keeps there."""
     found = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         for name in _slots(kind):
@@ -347,6 +375,8 @@ def attributes(value: Any) -> dict[str, Any]:
     if is_module(value):
         kept_by_torch = {*_torch_attributes(), "_parameters", "_buffers", "_modules"}
         found = {name: each for name, each in found.items() if name not in kept_by_torch}
+    elif is_loader_of_torch(value):
+        found = {name: each for name, each in found.items() if name not in _LOADERS_OWN}
     return found
 
 

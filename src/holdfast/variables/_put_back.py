@@ -7,6 +7,7 @@ import copy
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,20 @@ from ._kinds import (
     is_array,
     is_data,
     is_frozen_data,
+    is_module,
     is_own_container,
     is_rng,
     is_tensor,
     is_value,
     on_device,
+    set_attribute,
 )
 from ._looks.flags import flags_of, set_flags
 from ._looks.gradients import holder_of
 from ._made.making import made_like, resized
 from ._saved import Saved
 from ._shared.adapted import Adapted
+from ._shared.buffers import fit_buffers
 from ._shared.keyed import BY_ID, filled, held_in
 from ._shared.memory import fill_expanded
 from ._shared.places import HANDED, elements_of, root_of_text
@@ -257,7 +261,7 @@ def _new_slot(key: str, scope: Scope, walk: Walk) -> Slot | None:
     if holder is None:  # a parameter, which had no attribute yet
         module, _, parameter = above.rpartition(".")
         holder = getattr(walk.holders.get(module), parameter, None)
-    return None if holder is None else Slot(key, "data", None, lambda new: setattr(holder, name, new), holder)
+    return None if holder is None else Slot(key, "data", None, partial(set_attribute, holder, name), holder)
 
 
 def _keys_in(same: Mapping[str, str], scope: Scope) -> list[str]:
@@ -320,13 +324,17 @@ def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _:
             slot.put(now)
         return now
     if path in saved.facts.protocol:
-        slot.value.load_state_dict(state.rebuild(saved.source, node))
+        now = state.rebuild(saved.source, node)
+        if is_module(slot.value):
+            fit_buffers(slot.value, now)
+        slot.value.load_state_dict(now)
         return slot.value
-    if path not in saved.facts.rebound and _is_mutable(slot.value):
+    is_the_same = path not in saved.facts.rebound or slot.value is saved.put.get(path)
+    if is_the_same and _is_mutable(slot.value):
         return _fill(slot, path, node, saved, scopes)
     if is_frozen_data(slot.value) and not (isinstance(node, Object) and _is_called(node.type, slot.value)):
         raise TypeError(f"something else was saved, here is a {type(slot.value).__name__}")
-    value = _new(slot, path, node, saved, scopes)
+    value = saved.put[path] = _new(slot, path, node, saved, scopes)
     slot.put(value)
     return value
 

@@ -29,7 +29,7 @@ class Facts:
         factory: what is a `defaultdict` with a function of the script's own: only the live one, which is filled, has it.
         devices: where tensors were, if not in host memory.
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
-            was when the loop began, `module:name`, or a place in what was handed over.
+            was when the loop began, `module:name`, a place in what was handed over, or `method:name:` and one of these.
         made: of objects that were made in the loop: the place of one like it, of which a resume makes a copy, and the places of what
             they have in common with others (`_made.making`); empty if what is saved of it says all.
         held: of containers of objects that are others now, or have grown: which items they have (`_made.making`).
@@ -94,6 +94,7 @@ class Saved:
         self.facts = Facts.of(facts)
         self.forgotten: set[str] = set()
         self.made: dict[str, Any] = {}  # objects that a resume has made, by `scope/key`
+        self.put: dict[str, Any] = {}  # values that it has put in the place of others
         elsewhere = _aliased(self.nodes)
         targets = [leaf for leaf in leaves(tree) if leaf.path in elsewhere] if elsewhere else []
         self.source = Kept(source, {VARIABLES: self.nodes, "aliased": targets})

@@ -36,6 +36,7 @@ from ._kinds import (
     items_of,
     keras_values,
     name_of_item,
+    set_attribute,
     token_of_spread,
 )
 from ._looks.code import Running, is_code, is_dunder, parts_of
@@ -186,6 +187,8 @@ class Walk:
             yield Slot(key, "opaque", value, put, owner)
         elif isinstance(value, _NUMBERS_AND_TEXTS):  # of an own class: it would not come back as one
             yield Slot(key, "opaque", value, put, owner, lambda *_: _plain_text(value))
+        elif is_of_torch_data(value) and not self._looks_into_code:  # a framework's, which knows where it is
+            yield from self._in_loader(key, value, depth)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
             if isinstance(value, CONTAINERS):
@@ -225,7 +228,7 @@ class Walk:
         self.holders[key] = value
         for name, each in found.items():
             yield from self._below(
-                f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
+                f"{key}.{name}", each, partial(set_attribute, value, name), value, depth + 1
             )
 
     def _in_code(self, key: str, code: Any, depth: int) -> Iterator[Slot]:

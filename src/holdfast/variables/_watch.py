@@ -7,8 +7,9 @@ loop began are saved with each checkpoint, and put back before the first resumed
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, final
 from weakref import WeakSet
 
@@ -22,6 +23,7 @@ from ._frames import Scope, scopes
 from ._functions import FunctionScope, scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
+from ._kinds import is_rng
 from ._liveness import live_names
 from ._looks.beside import Beside
 from ._looks.clocks import Clocks
@@ -61,6 +63,19 @@ def check_mode(mode: Any) -> Mode:
     if mode not in MODES:
         raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
     return mode
+
+
+@dataclass(frozen=True)
+class KeptIds:
+    """Of what the variables of the script lead to, by id.
+
+    Attributes:
+        there: RNGs, and objects whose attributes are looked at.
+        came_back: those of which a resume has put something back.
+    """
+
+    there: Set[int] = frozenset()
+    came_back: Set[int] = frozenset()
 
 
 def is_ignored_by_a_run(key: str) -> bool:
@@ -108,6 +123,7 @@ class Variables:
         self._baseline = Baseline(self._marks)
         self._prepared = Prepared()
         self._saved: Saved | None = None  # to be put back
+        self._back: set[str] = set()  # what was, by `scope/key`
         self._failed: dict[str, str] = {}
         self._told: set[str] = set()
         self._is_rollback = False
@@ -352,7 +368,7 @@ class Variables:
             return [ALL_OF_THEM]
         saved = Saved(source, tree, facts)
         if self.mode == "save":
-            self._saved, self._failed = saved, {}
+            self._saved, self._failed, self._back = saved, {}, set()
             self._is_rollback = not self._baseline.is_empty
             self._sticky = saved.changed
         not_put_back = saved.paths if self.mode == "watch" else ()
@@ -377,6 +393,7 @@ class Variables:
                 short = let_go_of_places(saved, here, self._walk(self._handed(), here), is_last=is_last)
                 done = {path: value for path, value in done.items() if path not in short}
                 failed |= dict.fromkeys(short, "not all that it held could be put back")
+            self._back |= done.keys()
             self._prepared.know(saved.made.values())
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
@@ -386,6 +403,22 @@ class Variables:
             away = [path for path in saved.paths if path.partition("/")[0] not in there]
             self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
             self._saved = None
+
+    def kept(self) -> KeptIds:
+        """What has been restored with the variables, so that nobody else need do it."""
+        there, came_back = set[int](), set[int]()
+        if self.mode == "save":
+            with _guard.guarded("looked at"):
+                here = self._scopes()
+                walk = self._walk(self._handed(), here)
+                for scope in here:
+                    for slot in walk.slots(scope, scope.variables()):
+                        if is_left_to_script(slot.key, self._ignored):
+                            continue
+                        of_slot = {id(slot.owner), *([id(slot.value)] if is_rng(slot.value) else [])}
+                        there |= of_slot
+                        came_back |= of_slot if f"{scope.name}/{slot.key}" in self._back else set()
+        return KeptIds(there - {id(None)}, came_back - {id(None)})
 
     def _objects_of_run(self, saved: Saved, here: Sequence[Scope]) -> dict[str, str]:
         """Leave alone what was an object of its own when it was saved, and as the script begins is the run's, which has its state."""

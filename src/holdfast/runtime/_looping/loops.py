@@ -83,6 +83,7 @@ class Loops:
         progress, at = self._progress, self._progress.at
         while progress.has_more(lambda: at.epoch < n_epochs or at.within is not None):
             if progress.begin_epoch():
+                progress.enter_epoch()
                 yield at.epoch
                 if progress.diverged is None:
                     progress.finish_resume()
@@ -146,6 +147,7 @@ class Loops:
         else:
             if rest is not None:
                 progress.data_came_late()
+            progress.begin_batches()
             iterator, is_over = source.begin(at.epoch), False
         at.within = "after" if is_over else "batches"
         num_batches, is_paused = source.num_batches, False

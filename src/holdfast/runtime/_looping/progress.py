@@ -16,6 +16,7 @@ from .._saving.lacking import ADVICE
 from .._saving.unsaved import Unsaved
 from .._saving.values import OUTSIDE
 from .position import Position
+from .preparing import Preparing
 from .torch_objects import TorchObjects
 
 
@@ -50,6 +51,7 @@ class Progress:
         self._loop, self._variables, self._torch, self._data = loop, variables, torch, data
         self._on_rollback, self._is_looping = on_rollback, is_looping
         self._unsaved = Unsaved(loop.policy)
+        self._preparing = Preparing()
 
     @property
     def step(self) -> int:
@@ -107,6 +109,14 @@ class Progress:
             at.batch, at.within, at.ended = 0, "epoch", None
             self.announce("epoch_start", epoch=at.epoch)
         return self.diverged is None
+
+    def enter_epoch(self) -> None:
+        """The script goes on between `epochs` and `batches`, once more if the checkpoint was in an epoch."""
+        self._preparing.begin(is_again=self.is_behind and self.at.within in ("batches", "after"))
+
+    def begin_batches(self) -> None:
+        """The batches of an epoch begin, of which none has been."""
+        self._preparing.end()
 
     def finish_epoch(self) -> None:
         at = self.at
@@ -220,6 +230,7 @@ class Progress:
             **self.at.get_state(),
             "updates": self.step,
             **self._torch.get_state(),
+            **(self._preparing.get_state() if self.at.within in ("batches", "after") else {}),
             **self._data.get_state(self.at.is_in_batches),
         }
 
@@ -227,6 +238,7 @@ class Progress:
         self.at.set_state(saved)
         self._loop.add_differences(self._torch.set_state(saved))
         self._data.set_state(saved)
+        self._preparing.set_state(saved)
         self.is_behind = True
 
     def finish_resume(self, *, is_at_place: bool = True) -> None:

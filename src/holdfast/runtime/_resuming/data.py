@@ -18,12 +18,14 @@ from ...data import (
     digest_of_contents,
     digest_of_samples,
     foreign_state,
+    kept_by_others,
     nodes_in,
+    parts_of,
     without_position,
 )
 from ...errors import UsageError
 from ...policy import Checkpointing, Every
-from ...variables import scopes
+from ...variables import KeptIds, scopes
 from .expected import Ahead
 
 logger = logging.getLogger("holdfast")
@@ -75,12 +77,22 @@ class Given:
 class EpochData:
     """What the loop over `batches` goes through; `is_inside` tells whether it is in that loop.
 
+    Args:
+        kept: called at a resume for what the script's variables have restored.
+
     Attributes:
         source: that of the data that were given last, None before.
     """
 
-    def __init__(self, allow_reread: bool, policy: Checkpointing) -> None:
-        self._allow_reread, self._policy = allow_reread, policy
+    def __init__(
+        self,
+        allow_reread: bool,
+        policy: Checkpointing,
+        kept: Callable[[], KeptIds] = KeptIds,
+    ) -> None:
+        self._allow_reread, self._policy, self._kept = allow_reread, policy, kept
+        self._told = ""  # how exact a resume is not
+        self._came_back = False  # some of what `_given` hold, with the variables of the script
         self._given: Given | None = None
         self.source: BatchSource | None = None  # of `_given`
         self._contents: str | None = None  # of `_given`, when the epoch began
@@ -107,7 +119,11 @@ class EpochData:
             self._names = [given.name_of(each, names) for each in given.data]
         if self._position is None:
             return self.source, None
-        with rng.preserved():
+        kept, is_between = self._kept(), self._position.get("finished", False)
+        parts = [part for each in given.data for part in parts_of(each).values()]
+        self._came_back = any(id(each) in kept.came_back for each in parts)
+        is_kept = kept.there if is_between else frozenset[int]()  # what comes before the batches has been run
+        with rng.preserved(), kept_by_others(self.source, lambda each: id(each) in is_kept):
             rest = self.source.resume(self._position)
         self._position = None
         return self.source, rest
@@ -152,6 +168,7 @@ class EpochData:
         if not is_inside:  # left by a `break`, perhaps: what is left of them is not read
             data["finished"] = True
         is_foreign = foreign_state(source) is not None
+        self._tell(source.exactness, is_foreign=is_foreign)
         return {
             "contents": self._contents if is_inside else None,
             "contents_vary": self._vary,
@@ -162,6 +179,14 @@ class EpochData:
             "names": self._names,
             **({"is_foreign": True} if is_foreign else {}),
         }
+
+    def _tell(self, exactness: str, *, is_foreign: bool) -> None:
+        """Say at the first save, and not only at a resume, that none will be exact."""
+        if exactness not in (self._told, "exact") and not is_foreign:
+            self._told = exactness
+            logger.warning(
+                "no resume in the middle of an epoch will be exact: %s", exactness.removeprefix("not exact: ")
+            )
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
         self._given = self.source = self._contents = None
@@ -202,7 +227,8 @@ class EpochData:
         contents = self._saved.get("contents")
         if is_inside and None not in (contents, self._contents) and contents != self._contents:
             return [*found, _MADE_OTHERWISE]
-        if not is_inside and self._vary and self._given is not None and self._given.are_made_in_loop:
+        is_made_anew = self._vary and self._given is not None and self._given.are_made_in_loop
+        if not is_inside and (is_made_anew or self._came_back):  # `about` is of the epoch that was over
             return found
         return found if about is None else found + differences_of(about, source.describe())
 

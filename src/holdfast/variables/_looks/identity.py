@@ -19,6 +19,7 @@ from .._made.structure import structure_of
 from .code import is_code
 from .memory_streams import is_memory_stream
 
+_METHOD: Final = "method:"
 _PLAIN_LIBRARIES: Final = frozenset({"cmath", "math", "operator"})
 """Of the standard library, these do nothing but compute."""
 
@@ -79,6 +80,32 @@ def name_of(value: Any, like: Any) -> str | None:
         holding = [each for each, held in list(sys.modules.items()) if _vars(held).get(short) is value]
         names += [f"{each}:{short}" for each in sorted(holding, key=len)]
     return next((each for each in names if find(each, like) is value), None)
+
+
+def method_name(method: MethodType, place: str) -> str | None:
+    """The name of a method of the object at this place; None if its class does not lead to it."""
+    name = method.__func__.__name__
+    found = _of_class(method.__self__, name)
+    return f"{_METHOD}{name}:{place}" if found is not None and found is method.__func__ else None
+
+
+def place_of_method(name: str) -> tuple[str, str] | None:
+    """The method's own name, and the place of its object; None if this is no name of a method."""
+    if not name.startswith(_METHOD):
+        return None
+    method, _, place = name.removeprefix(_METHOD).partition(":")
+    return None if place.startswith(_METHOD) else (method, place)
+
+
+def method_of(owner: Any, name: str) -> MethodType | None:
+    """The method of this name of an object; None if no class of the script's own has it."""
+    found = _of_class(owner, name)
+    return None if found is None else MethodType(found, owner)
+
+
+def _of_class(owner: Any, name: str) -> FunctionType | None:
+    found = next((vars(each)[name] for each in type(owner).__mro__ if name in vars(each)), None)
+    return found if isinstance(found, FunctionType) and _is_own_code(found) else None
 
 
 def find(name: str, like: Any) -> Any:

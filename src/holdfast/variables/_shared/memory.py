@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from .places import Link, text_of
 
 _MOST_WORK: Final = 100_000  # of NumPy, to find out whether two arrays overlap
 _LARGEST_EXPANDED: Final = 64 << 20  # in bytes, if it had memory of its own
+_CANNOT_BE_PUT: Final = "it lies in the memory of another array, and cannot be put there again"
+Library: TypeAlias = Literal["torch", "numpy"]
 
 
 class Unlike(ValueError):
@@ -99,27 +101,29 @@ def _ghost(array: Any) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How an array lies in another one, in bytes from the beginning of that."""
+    """How an array lies in another one, in bytes from the beginning of that.
+
+    Attributes:
+        library: "torch" or "numpy", where the other one is of the other library.
+    """
 
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    library: Library | None = None
 
     @classmethod
     def of(cls, array: Any, base: Any) -> View:
         """How `array` lies in `base`.
 
         Raises:
-            Unlike: it is of another library or type, or only partly in there, or `base` has gaps.
+            Unlike: it is of another element type, or only partly in there, or `base` has gaps.
         """
-        (at, shape, strides, dtype), (begin, *_, of_base) = form(array), form(base)
-        view = cls(at - begin, shape, strides)
-        if (
-            is_tensor(array) != is_tensor(base)
-            or dtype != of_base
-            or not (_is_dense(base) and view.fits(base))
-        ):
-            raise Unlike("it lies in the memory of another array, and cannot be put there again")
+        library = None if is_tensor(array) == is_tensor(base) else "torch" if is_tensor(array) else "numpy"
+        (at, shape, strides, dtype), (begin, *_, of_base) = form(array), form(_seen_from(library, base))
+        view = cls(at - begin, shape, strides, library)
+        if dtype != of_base or not (_is_dense(base) and view.fits(base)):
+            raise Unlike(_CANNOT_BE_PUT)
         return view
 
     @classmethod
@@ -128,12 +132,15 @@ class View:
         match json.loads(text):
             case [_, _, [int() as offset, [*shape], [*strides]]]:
                 return cls(offset, tuple(shape), tuple(strides))
+            case [_, _, [int() as offset, [*shape], [*strides], "torch" | "numpy" as library]]:
+                return cls(offset, tuple(shape), tuple(strides), library)
             case _:
                 return None
 
     def text(self, base: Link) -> str:
         """The text of the place in `base`."""
-        return json.dumps([*json.loads(text_of(base)), [self.offset, self.shape, self.strides]])
+        of_other = [] if self.library is None else [self.library]
+        return json.dumps([*json.loads(text_of(base)), [self.offset, self.shape, self.strides, *of_other]])
 
     def fits(self, base: Any) -> bool:
         """Whether all of it is in the array, which has no gaps, and begins where items of that do."""
@@ -157,6 +164,7 @@ class View:
         """
         if not self.fits(base):
             raise ValueError("the array is another one now")
+        base = _seen_from(self.library, base)
         if is_tensor(base):
             item = _item_size(base)
             strides = [each // item for each in self.strides]
@@ -164,6 +172,28 @@ class View:
             return base.detach().as_strided(self.shape, strides, begin)
         memory = base if base.flags.c_contiguous else base.T
         return np.ndarray(self.shape, base.dtype, memory, self.offset, self.strides)
+
+
+def _seen_from(library: Library | None, array: Any) -> Any:
+    """The array as one of this library, in the same memory.
+
+    Raises:
+        Unlike: it cannot be such.
+    """
+    try:
+        match library:
+            case "torch":
+                return array if is_tensor(array) else torch().from_numpy(array)
+            case "numpy":
+                return array.detach().numpy() if is_tensor(array) else array
+            case None:
+                return array
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as err:  # on another device, or a type that only one of them has
+        raise Unlike(_CANNOT_BE_PUT) from err
 
 
 def _item_size(array: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from .._baseline import Baseline
 from .._frames import Scope
 from .._kinds import is_array, is_jax_array
-from .._looks.identity import find
+from .._looks.identity import find, method_of, place_of_method
 from .._walk import Slot
 from .memory import View, form
 from .places import HANDED, at, elements_of, put_at, root_of_text
@@ -36,13 +36,17 @@ class Objects:
         self._made = {} if made is None else made
 
     def called(self, name: str, like: Any = None) -> Any:
-        """`=scope/key` as it was when the loop began, a place in that, in what was handed over, or in what was made anew, or
-        `module:name` of code in place of `like`.
+        """`=scope/key` as it was when the loop began, a place in that, in what was handed over, or in what was made anew, a method of
+        what is there, or `module:name` of code in place of `like`.
 
         Raises:
             LookupError: nothing is called so now.
         """
         found = None
+        if (method := place_of_method(name)) is not None:
+            if (found := method_of(self.called(method[1]), method[0])) is None:
+                raise LookupError(f"there is no method {method[0]} now")
+            return found
         with contextlib.suppress(LookupError, ValueError):
             root, inside = root_of_text(name), elements_of(name)
             if name.startswith("=") or root.startswith("="):
