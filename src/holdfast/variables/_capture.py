@@ -38,7 +38,7 @@ from ._made.noting import Newcomers, can_be_noted, items_are_known
 from ._made.noting import sentence as newcomer_sentence
 from ._made.structure import CONTAINERS_MADE, keys_of
 from ._names import FORGETS, sentence
-from ._saved import Facts
+from ._saved import Facts, lost_in
 from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, held_in, ids_in
 from ._shared.memory import can_be_filled
@@ -48,6 +48,9 @@ from ._walk import Slot
 
 _MOST_BYTES: Final = 4 << 30
 _MOST_ARRAYS: Final = 50_000
+_OF_NO_CLASS: Final = (
+    "there was nothing of its class when the loop began, and only that would say which class it is"
+)
 
 
 class Capture:
@@ -444,8 +447,16 @@ class Capture:
             has_own_factory = before is not None and before.was(slot.value) and _has_own_factory(value, path)
             value = dict(value) if has_own_factory else value
             why = _obstacle(value, path)
-            if is_frozen and (before is None or before.kind is not type(value)):
-                why = "there was nothing of its class when the loop began, and only that would say which class it is"
+            is_new = before is None or before.kind is not type(value)
+            if (
+                not why
+                and (named := _named_tuples(value)) is not None
+                and (is_new or type(value).__name__ != named)
+            ):
+                lost = lost_in(state.Walk().run(value, path), named)
+                why = "" if lost is None else _OF_NO_CLASS
+            if is_frozen and is_new:
+                why = _OF_NO_CLASS
         except Exception as err:  # of the object's own
             why = str(err) if str(err) == WITHOUT_PLACE else f"{type(err).__name__}: {err}"
         if why:

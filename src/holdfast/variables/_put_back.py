@@ -33,7 +33,7 @@ from ._kinds import (
 from ._looks.flags import flags_of, set_flags
 from ._looks.gradients import holder_of
 from ._made.making import made_like, resized
-from ._saved import Saved
+from ._saved import Saved, lost_in
 from ._shared.adapted import Adapted
 from ._shared.buffers import fit_buffers
 from ._shared.keyed import BY_ID, filled, held_in
@@ -375,7 +375,9 @@ def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -
 
 def _new(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
     """A new value; what is there now says of which type it is, where only that can say so."""
-    if path not in saved.facts.named and not (is_array(slot.value) or slot.value is None):
+    named = saved.facts.named.get(path)
+    says = named == type(slot.value).__name__ if named else not (is_array(slot.value) or slot.value is None)
+    if says:
         try:
             template = copy.deepcopy(slot.value)
             return state.restore(saved.source, {"": template}, tree={"": node}, verify="streaming").value[""]
@@ -387,9 +389,7 @@ def _new(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) ->
 def _rebuilt(path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
     named = saved.facts.named.get(path)
     # Of named tuples the script has the class, which is looked for below.
-    lost = next(
-        (each for each in state.unmakeable(node) if not (named and each.adapter == "namedtuple")), None
-    )
+    lost = lost_in(node, named)
     if lost is not None:
         raise TypeError(f"a {lost.type} was saved, and there is none here to be filled")
     value = state.rebuild(saved.source, node)

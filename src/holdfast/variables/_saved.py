@@ -133,6 +133,16 @@ class Saved:
         self.nodes.get(scope, {}).pop(key, None)
 
 
+def lost_in(node: Node, named: str | None) -> Object | None:
+    """An object in `node` whose class only a live one would tell; `named` is that of a named tuple, or of the items of a container, which
+    the script has: what these hold is looked at as well."""
+    for each in state.unmakeable(node):
+        is_known = bool(named) and each.adapter == "namedtuple" and each.type.rpartition(".")[2] == named
+        if (lost := lost_in(each.state, None) if is_known else each) is not None:
+            return lost
+    return None
+
+
 def _aliased(node: Node) -> set[str]:
     found: set[str] = set()
     waiting = [node]
