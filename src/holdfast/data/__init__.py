@@ -3,17 +3,19 @@
 from .._shown import shown_in as _shown_in
 from ._batch import Batch
 from ._choose import BATCHES, batches_of, batches_of_all
-from ._contents import digest_of_batch, digest_of_contents, digest_of_samples
 from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._nodes import nodes_in
 from ._order import order, sample_rng
 from ._own import DatasetBatches
+from ._parts import dataset_of
 from ._sampler import ResumableSampler
 from ._several import Until
-from ._source import ANOTHER_BATCH, BatchSource, differences_of, foreign_state, without_position
+from ._source import ANOTHER_BATCH, BatchSource, differences_of, foreign_state, unlike, without_position
 from ._stateful import StatefulBatches, may_forget
 from ._torch_loader import TorchLoaderBatches
+from ._values.contents import digest_of_batch, digest_of_contents
+from ._values.held import HeldValues, holds_samples
 
 __all__ = [
     "ANOTHER_BATCH",
@@ -22,6 +24,7 @@ __all__ = [
     "BatchSource",
     "Dataset",
     "DatasetBatches",
+    "HeldValues",
     "IterableBatches",
     "ResumableSampler",
     "StatefulBatches",
@@ -29,15 +32,17 @@ __all__ = [
     "Until",
     "batches_of",
     "batches_of_all",
+    "dataset_of",
     "differences_of",
     "digest_of_batch",
     "digest_of_contents",
-    "digest_of_samples",
     "foreign_state",
+    "holds_samples",
     "may_forget",
     "nodes_in",
     "order",
     "sample_rng",
+    "unlike",
     "without_position",
 ]
 
