@@ -177,7 +177,7 @@ def test_time_saves_on_all_ranks_at_one_hook(tmp_path, uninterrupted, when):
 
 
 @pytest.mark.parametrize(("how", "why"), [("request", "request()"), ("file", "the file save-now")])
-def test_what_one_rank_is_asked_for_all_save(tmp_path, uninterrupted, how, why):
+def test_what_is_requested_of_one_rank_all_save(tmp_path, uninterrupted, how, why):
     said = run(SCRIPT, 2, tmp_path / "said", str(tmp_path / "runs"), "requested", "1", how)
     assert ends(said) == ends(uninterrupted)
     assert list(reasons(tmp_path / "runs").values()) == [f"requested by {why}", "phase_end"]

@@ -211,7 +211,7 @@ def averaged(directory: str, epochs: str) -> None:
 def plain(directory: str) -> None:
     """All processes have all of the model, as with DDP: each run is one of a single process."""
     rank, model = dist.get_rank(), nn.Linear(2, 1)
-    with Run(f"{directory}/own{rank}", {"model": model}) as run:  # by time, which several could not
+    with Run(f"{directory}/own{rank}", {"model": model}) as run:
         for _ in run.steps(2):
             run.log(rank=rank)
     say(own=[each.record.parts for each in holdfast.scan(f"{directory}/own{rank}")])

@@ -43,6 +43,7 @@ class Agreement:
         self._has_ended = threading.Event()
         self._round, self._talk = 1, crew.talk()
         self._known, self._num_saves = _NOT_YET, 0
+        self._said: object = None  # by the policy, of `_known`; None: not asked yet
 
     @contextmanager
     def talking(self) -> Iterator[None]:
@@ -90,7 +91,7 @@ class Agreement:
         if is_last:  # there is no later one for a decision that is under way
             facts = merged([json.loads(each) for each in self._ranks.each(lambda: json.dumps(wants))])
         if "time" in facts and facts["time"]["saves"] == self._num_saves:
-            self._known = Spent(**facts["time"]["spent"])
+            self._known, self._said = Spent(**facts["time"]["spent"]), None
         return facts
 
     # --- time -------------------------------------------------------------------------------------
@@ -100,16 +101,17 @@ class Agreement:
 
         Args:
             spent: that of this rank, at this hook.
-            says: what a policy says of a time.
+            says: what the policy says of a time.
         """
         if self._ranks.leads:
-            is_other = says(spent) != says(self._known)
+            self._said = says(self._known) if self._said is None else self._said
+            is_other = says(spent) != self._said
             self.want("time", {"saves": self._num_saves, "spent": asdict(spent)} if is_other else None)
         return self._known
 
     def saved(self) -> None:
         """All have saved, or tried to: what was known of the time holds no more."""
-        self._known, self._num_saves = _NOT_YET, self._num_saves + 1
+        self._known, self._said, self._num_saves = _NOT_YET, None, self._num_saves + 1
 
     # --- the thread -------------------------------------------------------------------------------
 
