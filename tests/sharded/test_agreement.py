@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from holdfast.crew import Crew, gathered
 from holdfast.errors import CheckpointDamagedError, CheckpointUnreadableError, CrewError, PlanMismatchError
+from holdfast.policy import Spent
 from holdfast.records import BY_RANK, Object
+from holdfast.runtime._together.agreement import Agreement
 from holdfast.runtime._together.ranks import ALONE, Ranks
 from tests.support.crews import DictBoard, together
 
@@ -136,3 +139,114 @@ def test_of_what_each_rank_has_saved_each_gets_its_own():
 def test_what_one_process_saved_is_not_for_several():
     results = together(lambda crew: Ranks(crew).mine({"run": {}}, lambda name: True, "runs/a"), 2)
     assert all("was saved by 1 process, and now there are 2 processes" in str(each) for each in results)
+
+
+def agreement_of(crew: Crew) -> Agreement:
+    board = crew._board
+    beside = Crew(crew.rank, crew.size, _Beside(board), timeout_s=crew.timeout_s)
+    return Agreement(Ranks(crew, beside), beside)
+
+
+class _Beside:
+    """Messages that have nothing to do with those of the same keys on the board."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def tell(self, key: str, data: bytes) -> None:
+        self._board.tell(f"beside/{key}", data)
+
+    def look(self, keys: Any) -> dict[str, bytes]:
+        found = self._board.look([f"beside/{key}" for key in keys])
+        return {key.removeprefix("beside/"): data for key, data in found.items()}
+
+    def forget(self, keys: Any) -> None:
+        self._board.forget([f"beside/{key}" for key in keys])
+
+
+@pytest.mark.medium
+def test_many_decisions_one_after_another_leave_no_messages_behind():
+    board, wanted = DictBoard(), 6
+
+    def act(crew: Crew) -> list[tuple[int, Any]]:
+        agreement, heard, hook = agreement_of(crew), [], 0
+        with agreement.talking():
+            while len(heard) < wanted:
+                hook += 1
+                agreement.want("call", len(heard) if crew.rank == len(heard) % 3 else None)
+                if facts := agreement.at_hook(is_last=False):
+                    heard.append((hook, facts["call"]))
+                time.sleep(0.002)
+            agreement.at_hook(is_last=True)
+        return heard
+
+    first, *others = together(act, 3, board=board)
+    assert [call for _, call in first] == list(range(wanted))
+    assert others == [first, first]
+    rounds = {key.split("/")[1] for key in board.messages if key.startswith("beside/")}
+    assert rounds <= {str(wanted), str(wanted + 1)}, "those of the last rounds"
+
+
+@pytest.mark.parametrize("leaving", [0, 1])
+def test_who_leaves_by_an_error_is_named_to_those_that_wait(leaving):
+    def act(crew: Crew) -> Any:
+        agreement = agreement_of(crew)
+        with agreement.talking():
+            if crew.rank == leaving:
+                agreement.want("call", "save")
+                agreement.at_hook(is_last=False)
+                raise ValueError("the data are gone")
+            while True:
+                agreement.want("call", "save")
+                agreement.at_hook(is_last=False)
+                time.sleep(0.001)
+
+    results = together(act, 2)
+    assert isinstance(results.pop(leaving), ValueError)
+    assert said(results) == [("CrewError", f"the run was left by rank {leaving}")]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("missing", [0, 1])
+def test_who_is_held_at_a_hook_is_not_so_for_ever(missing):
+    def act(crew: Crew) -> Any:
+        agreement = agreement_of(crew)
+        if crew.rank == missing:
+            if crew.rank == 0:  # it proposes, and dies
+                crew._board.tell("beside/1/proposed", b"+")
+            return None
+        with agreement.talking():
+            while True:
+                agreement.want("call", "save")
+                agreement.at_hook(is_last=False)
+                time.sleep(0.001)
+
+    results = [each for each in together(act, 2, timeout_s=0.4) if each is not None]
+    assert [kind for kind, _ in said(results)] == ["CrewError"]
+    assert f"rank {missing} did not answer" in said(results)[0][1]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("saves", [False, True])
+def test_time_is_known_to_all_from_one_hook_on_until_a_save(saves):
+    late = Spent(elapsed_s=5.0, cost_s=0.25)
+
+    def act(crew: Crew) -> list[float]:
+        agreement, known = agreement_of(crew), []
+        with agreement.talking():
+            for _ in range(300):
+                facts = agreement.at_hook(is_last=False)
+                assert facts.keys() <= {"time"}
+                mine = late if crew.rank == 0 else Spent(elapsed_s=7.0)
+                known.append(agreement.time(mine, lambda spent: spent.elapsed_s >= 1).elapsed_s)
+                if saves and facts:
+                    agreement.saved()
+                    assert agreement.time(mine, lambda spent: spent.elapsed_s >= 1).elapsed_s == 0.0
+                time.sleep(0.001)
+            agreement.at_hook(is_last=True)
+        return known
+
+    first, second = together(act, 2)
+    assert first == second
+    assert set(first) == {0.0, 5.0}
+    assert (sorted(first) == first) is not saves, "it is as it was until then"

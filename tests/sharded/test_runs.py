@@ -95,9 +95,6 @@ def test_damage_that_one_rank_finds_sends_all_to_the_next_older_one(tmp_path, un
 def test_what_several_processes_cannot_do_is_refused_by_name_on_all(tmp_path):
     for said in run(SCRIPT, 2, tmp_path / "said", str(tmp_path / "runs"), "refused"):
         for name, what in {
-            "clock": "when with time does not work in a Run of several processes",
-            "default": "when with time does not work in a Run of several processes",
-            "preemption": "save_on_preemption does not work in a Run of several processes",
             "exception": "save_on_exception does not work in a Run of several processes",
             "divergence": "on_divergence does not work in a Run of several processes",
             "lazy": "snapshot='lazy' does not work in a Run of several processes",
@@ -142,3 +139,45 @@ def test_a_variable_that_processes_have_together_is_named(tmp_path):
     run(SCRIPT, 2, tmp_path / "said", str(tmp_path / "runs"), "averaged", "1")
     for said in run(SCRIPT, 2, tmp_path / "again", str(tmp_path / "runs"), "averaged", "2"):
         assert said["verdict"].startswith("exact but for: averages")
+
+
+def reasons(runs: Path) -> dict[str, str]:
+    """Of all checkpoints, which are intact and have a part of each rank, by name."""
+    found = {}
+    for each in holdfast.scan(runs):
+        with holdfast.open(each.path) as checkpoint:
+            assert checkpoint.verify(deep=True) == []
+            assert len(checkpoint.record.parts) == 2
+            found[checkpoint.record.name] = checkpoint.record.reason
+    return found
+
+
+@pytest.mark.parametrize("ranks", ["0", "1", "01"])
+def test_a_signal_to_any_rank_lets_all_save_at_one_hook_and_leave(tmp_path, uninterrupted, ranks):
+    runs = tmp_path / "runs"
+    with Job(SCRIPT, 2, tmp_path / "said", str(runs), "signalled", ranks, "3", LIMIT_S="15") as job:
+        assert job.wait(PATIENCE_S) == [75, 75], job.told()
+    assert list(reasons(runs).values())[-1] == "told to leave (SIGTERM)"
+    said = run(SCRIPT, 2, tmp_path / "again", str(runs))
+    assert ends(said) == ends(uninterrupted)
+    assert {each["verdict"] for each in said} == {"exact"}
+
+
+@pytest.mark.parametrize("when", ["default", "0.3 s"])
+def test_time_saves_on_all_ranks_at_one_hook(tmp_path, uninterrupted, when):
+    runs = tmp_path / "runs"
+    with Job(SCRIPT, 2, tmp_path / "said", str(runs), "slowly", when, "9", LIMIT_S="15") as job:
+        assert job.wait(PATIENCE_S) == [-signal.SIGKILL] * 2, job.told()
+    found = reasons(runs)
+    assert len(found) >= (1 if when == "default" else 2)
+    assert all("since the last save" in each for each in found.values()), found
+    said = run(SCRIPT, 2, tmp_path / "again", str(runs), "slowly", when)
+    assert ends(said) == ends(uninterrupted)
+    assert {each["verdict"] for each in said} == {"exact"}
+
+
+@pytest.mark.parametrize(("how", "why"), [("request", "request()"), ("file", "the file save-now")])
+def test_what_is_requested_of_one_rank_all_save(tmp_path, uninterrupted, how, why):
+    said = run(SCRIPT, 2, tmp_path / "said", str(tmp_path / "runs"), "requested", "1", how)
+    assert ends(said) == ends(uninterrupted)
+    assert list(reasons(tmp_path / "runs").values()) == [f"requested by {why}", "phase_end"]

@@ -10,7 +10,9 @@ import os
 import random
 import signal
 import sys
+import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,6 +84,43 @@ def killed(directory: str, rank: str, batch: str) -> None:
     train(directory, POLICY, at)
 
 
+def signalled(directory: str, ranks: str, batch: str) -> None:
+    """These ranks are told to leave in the middle of a batch."""
+
+    def at(number: int) -> None:
+        time.sleep(0.1)
+        if number == int(batch) and str(dist.get_rank()) in ranks:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(directory, Checkpointing(save_on="epoch_end", save_on_preemption=True), at)
+
+
+def slowly(directory: str, when: str, killed_at: str = "") -> None:
+    """Saves by time: of a batch that takes 0.1 s. Both are killed at a batch, if one is named."""
+
+    def at(number: int) -> None:
+        time.sleep(0.1)
+        if str(number) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(directory, None if when == "default" else Checkpointing(when=when), at)
+
+
+def requested(directory: str, rank: str, how: str) -> None:
+    """One rank alone asks for a save."""
+    policy = Checkpointing(save_on="phase_end", name_template="{phase}_{epoch}_{batch}")
+
+    def at(number: int) -> None:
+        time.sleep(0.15)
+        if number == 2 and dist.get_rank() == int(rank):
+            if how == "request":
+                policy.request()
+            else:
+                Path(directory, "save-now").touch()
+
+    train(directory, policy, at)
+
+
 def killed_in_save(directory: str, rank: str, kind: str, number: str) -> None:
     """One rank is killed in its third save."""
     from holdfast.runtime import _directory
@@ -100,9 +139,6 @@ def killed_in_save(directory: str, rank: str, kind: str, number: str) -> None:
 def refused(directory: str) -> None:
     """What cannot be done is refused by name, and nothing hangs."""
     policies = {
-        "clock": Checkpointing(when="10 min"),
-        "default": None,
-        "preemption": Checkpointing(save_on="epoch_end", save_on_preemption=True),
         "exception": Checkpointing(save_on="epoch_end", save_on_exception=True),
         "divergence": Checkpointing(save_on="epoch_end", on_divergence="rollback"),
         "lazy": Checkpointing(save_on="epoch_end", snapshot="lazy"),
@@ -175,7 +211,7 @@ def averaged(directory: str, epochs: str) -> None:
 def plain(directory: str) -> None:
     """All processes have all of the model, as with DDP: each run is one of a single process."""
     rank, model = dist.get_rank(), nn.Linear(2, 1)
-    with Run(f"{directory}/own{rank}", {"model": model}) as run:  # by time, which several could not
+    with Run(f"{directory}/own{rank}", {"model": model}) as run:
         for _ in run.steps(2):
             run.log(rank=rank)
     say(own=[each.record.parts for each in holdfast.scan(f"{directory}/own{rank}")])
@@ -191,7 +227,19 @@ def plain(directory: str) -> None:
 
 ACTIONS = {
     each.__name__: each
-    for each in (killed, killed_in_save, refused, resumed, unlike, manual, averaged, plain)
+    for each in (
+        killed,
+        killed_in_save,
+        signalled,
+        slowly,
+        requested,
+        refused,
+        resumed,
+        unlike,
+        manual,
+        averaged,
+        plain,
+    )
 }
 
 

@@ -3,13 +3,12 @@
 from .._shown import shown_in as _shown_in
 from ._batch import Batch
 from ._choose import BATCHES, batches_of, batches_of_all
-from ._contents import digest_of_batch, digest_of_contents, digest_of_samples
 from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._nodes import nodes_in
 from ._order import order, sample_rng
 from ._own import DatasetBatches
-from ._parts import parts_of
+from ._parts import dataset_of, parts_of
 from ._sampler import ResumableSampler
 from ._several import Until
 from ._source import (
@@ -18,10 +17,13 @@ from ._source import (
     differences_of,
     foreign_state,
     kept_by_others,
+    unlike,
     without_position,
 )
 from ._stateful import StatefulBatches, may_forget
 from ._torch_loader import TorchLoaderBatches
+from ._values.contents import digest_of_batch, digest_of_contents
+from ._values.held import HeldValues, holds_samples
 
 __all__ = [
     "ANOTHER_BATCH",
@@ -30,6 +32,7 @@ __all__ = [
     "BatchSource",
     "Dataset",
     "DatasetBatches",
+    "HeldValues",
     "IterableBatches",
     "ResumableSampler",
     "StatefulBatches",
@@ -37,17 +40,19 @@ __all__ = [
     "Until",
     "batches_of",
     "batches_of_all",
+    "dataset_of",
     "differences_of",
     "digest_of_batch",
     "digest_of_contents",
-    "digest_of_samples",
     "foreign_state",
+    "holds_samples",
     "kept_by_others",
     "may_forget",
     "nodes_in",
     "order",
     "parts_of",
     "sample_rng",
+    "unlike",
     "without_position",
 ]
 

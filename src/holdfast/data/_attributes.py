@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,14 +10,13 @@ from types import FunctionType
 from typing import Any
 
 from ..plain_attributes import Cells, PlainAttributes, different
-from ._generators import reached
+from ._generators import is_of_a_library, reached
 from ._indices import has_state
 from ._parts import parts_of
 
 _FREE_LOOKS = 4
 _SHORT_S = 1e-3
 _OF_SAMPLERS = ("torch.utils.data.sampler", "torch.utils.data.distributed")
-_INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
 class OwnAttributes:
@@ -121,7 +119,7 @@ def _owners(loader: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, each in (*parts.items(), *reached(parts)):
         if isinstance(each, FunctionType):
-            if each.__closure__ and not _is_in_library(each.__module__):
+            if each.__closure__ and not is_of_a_library(each.__module__):
                 found[name] = Cells(dict(zip(each.__code__.co_freevars, each.__closure__, strict=True)))
         elif each is not loader and _keeps_something(each):
             found[name] = each
@@ -136,7 +134,7 @@ def _keeps_something(each: Any) -> bool:
         return False
     if has_state(kind):  # it says itself what its state is
         return False
-    return kind.__module__.partition(".")[0] != "holdfast" and not _is_in_library(kind.__module__)
+    return not is_of_a_library(kind.__module__)
 
 
 def _is_trained(each: Any) -> bool:
@@ -149,8 +147,3 @@ def _chooses(kind: type) -> bool:
     """Whether it is one of torch's own that says which rows come next."""
     is_subset = kind.__module__ == "torch.utils.data.dataset" and kind.__name__ == "Subset"
     return is_subset or kind.__module__ in _OF_SAMPLERS
-
-
-def _is_in_library(module: str) -> bool:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return module == "builtins" or (file is not None and file.startswith(_INSTALLED))

@@ -190,14 +190,14 @@ def _attributes(one: Any) -> Iterator[tuple[str, Any]]:
                 key = f"_{cls.__name__.lstrip('_')}{key}"  # as Python names it
             if key != "__dict__" and hasattr(one, key):
                 yield key, getattr(one, key)
-        if not _is_of_a_library(cls.__module__):
+        if not is_of_a_library(cls.__module__):
             for key, each in vars(cls).items():
                 yield key, each.fget if isinstance(each, property) else getattr(each, "__func__", each)
 
 
 def _used_by(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
     """What the function closes over, its defaults, and which generators and functions of its module it names."""
-    if _is_of_a_library(function.__module__):
+    if is_of_a_library(function.__module__):
         return
     for key, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -209,7 +209,7 @@ def _used_by(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
     names = function.__code__.co_names  # of globals and of attributes alike
     named = [function.__globals__.get(key) for key in names]
     modules = [
-        vars(each) for each in named if isinstance(each, ModuleType) and not _is_of_a_library(each.__name__)
+        vars(each) for each in named if isinstance(each, ModuleType) and not is_of_a_library(each.__name__)
     ]
     for key in names:
         for namespace in (function.__globals__, *modules):
@@ -219,7 +219,7 @@ def _used_by(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 @functools.cache
-def _is_of_a_library(module: str | None) -> bool:
+def is_of_a_library(module: str | None) -> bool:
     """Whether it is Holdfast, of Python itself, or installed; random generators of such code are not ours to save."""
     if module is None or module.partition(".")[0] in {"holdfast", *sys.builtin_module_names}:
         return True

@@ -11,9 +11,11 @@ from .._wording import a
 from ..errors import UsageError
 from ._attributes import OwnAttributes
 from ._batch import Batch
-from ._contents import digest_of_contents
 from ._generators import Drawing, OwnGenerators
+from ._parts import dataset_of
 from ._source import Position
+from ._values.contents import digest_of_contents
+from ._values.held import HeldValues
 
 _KIND = "iterable"
 
@@ -32,6 +34,7 @@ class IterableBatches(Drawing):
         self._data, self._as_batch, self._allow_reread = data, as_batch, allow_reread
         self._generators = OwnGenerators(data)
         self._attributes = OwnAttributes(data)
+        self._held = HeldValues(dataset_of(data))
         self._position = Position()
         self._before: dict[str, Any] = {}
         self._warm = False  # whether a loader's persistent workers already run
@@ -105,7 +108,8 @@ class IterableBatches(Drawing):
         return digest_of_contents(self._data[at.batch])
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": _KIND, "type": type(self._data).__name__, "num_batches": self.num_batches}
+        facts = {"kind": _KIND, "type": type(self._data).__name__, "num_batches": self.num_batches}
+        return facts | self._held.facts()
 
     def _rest(self, batch: int) -> Iterator[Any]:
         if isinstance(self._data, Sequence):

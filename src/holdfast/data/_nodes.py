@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ._contents import are_alike
 from ._generators import reached
 from ._parts import parts_of
+from ._values.contents import are_alike
 
 _READ_AHEAD = ("Prefetcher", "PinMemory")
 

@@ -29,6 +29,12 @@ def set_epoch(loader: Any, epoch: int) -> None:
             tell(epoch)
 
 
+def dataset_of(loader: Any) -> Any:
+    """What a loader reads; itself, if it says nothing of that."""
+    found = _get(loader, "dataset")
+    return loader if found is None else found
+
+
 def _get(part: Any, attribute: str) -> Any:
     """None where there is no such attribute, and where reading it fails: it is nothing that others read."""
     try:

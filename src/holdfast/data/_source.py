@@ -138,7 +138,10 @@ def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any], of: str = "
         if name not in now or was == now[name] or name in _SAME_BATCHES:
             continue
         what, value = f"{of} {name.replace('_', ' ')}", now[name]
-        if isinstance(was, Mapping) and isinstance(value, Mapping):  # of one of several loaders
+        if name == "attributes":
+            if others := unlike(was, value):
+                found.append(f"{of} values have changed: {', '.join(others)}")
+        elif isinstance(was, Mapping) and isinstance(value, Mapping):  # of one of several loaders
             found += differences_of(was, value, f"{name}'s")
         elif name == "digest":
             if None not in (was, value):
@@ -146,3 +149,8 @@ def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any], of: str = "
         else:
             found.append(f"{what} was {was!r} and is {value!r}")
     return found
+
+
+def unlike(saved: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """The attributes of data that hold other values; those that only one side knows are skipped, and those that had changed."""
+    return [name for name, was in saved.items() if None not in (was, now.get(name)) and was != now[name]]

@@ -13,9 +13,10 @@ from ._generators import Drawing, OwnGenerators, reachable_generators
 from ._indices import has_state
 from ._iterable import length_of, refuse_one_shot
 from ._nodes import beginning, drawn_from, nodes_in, reads_ahead
-from ._parts import parts_of
+from ._parts import dataset_of, parts_of
 from ._source import Position
 from ._stream import StreamLoader
+from ._values.held import HeldValues
 
 _KIND = "stateful loader"
 _KNOWN = frozenset({"builtins", "datasets", "holdfast", "numpy", "torch", "torchdata"})
@@ -39,6 +40,7 @@ class StatefulBatches(Drawing):
         self._loader, self._as_batch = loader, as_batch
         self._generators = OwnGenerators(loader)
         self._attributes = OwnAttributes(loader)
+        self._held = HeldValues(dataset_of(loader))
         self._position = Position()
         self._before: dict[str, Any] = {}  # random states from before the epoch's iterator was made
         self._reads_ahead, self._drawn_ahead = reads_ahead(loader), list[str]()
@@ -130,6 +132,7 @@ class StatefulBatches(Drawing):
             "batch_size": getattr(loader, "batch_size", None),
             "drop_last": getattr(loader, "drop_last", None),
             "num_workers": getattr(loader, "num_workers", None),
+            **self._held.facts(),
             **getattr(loader, "facts", {}),  # of one of ours, around another
         }
 

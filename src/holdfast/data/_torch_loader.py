@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from itertools import chain, islice
 from typing import Any, final
 
@@ -20,12 +19,12 @@ from .._wording import a
 from ..errors import UsageError
 from ._attributes import OwnAttributes
 from ._batch import Batch
-from ._contents import digest_of_samples
 from ._generators import Drawing, OwnGenerators
 from ._indices import IndexSampler, digest_of, has_state
 from ._iterable import length_of
 from ._parts import parts_of
 from ._source import Position
+from ._values.held import HeldValues
 from ._workers import Made, Streams, WorkerStreams
 
 _KIND = "torch DataLoader"
@@ -48,6 +47,7 @@ class TorchLoaderBatches(Drawing):
         foreign = any(not type(part).__module__.startswith(_TORCH_SAMPLERS) for part in samplers)
         self._indices = IndexSampler(sampler, watch=foreign, tells_state=has_state(loader))
         self._generators = OwnGenerators(loader)
+        self._held = HeldValues(loader.dataset)
         self._twin = loader  # until there is one
         itself = weakref.ref(self)  # in no cycle: its workers end with it
         self._attributes = OwnAttributes(loader, lambda: getattr(itself(), "_twin", loader))
@@ -152,13 +152,8 @@ class TorchLoaderBatches(Drawing):
             "sampler": type(loader.sampler).__name__,
             "batch_sampler": None if loader.batch_sampler is None else type(loader.batch_sampler).__name__,
             "num_workers": loader.num_workers,
-            "digest": self._digest,
+            **self._held.facts(),
         }
-
-    @cached_property
-    def _digest(self) -> str | None:
-        """Of all samples, where they are in memory; None where only reading them would tell."""
-        return digest_of_samples(self._loader.dataset)
 
     @property
     def iterated(self) -> Any:

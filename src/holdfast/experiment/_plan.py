@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..data import BatchSource
+from ..data import BatchSource, unlike
 from ..errors import GraphError, PlanMismatchError, UsageError
 from ._loss import outputs_needed
 from ._phases import EvalPhase, FitPhase, Phase, PhaseGroup, TrainPhase, Unit, walk
@@ -136,7 +136,7 @@ def check_fits(
             )
     for path in entered:
         if path in now and path in saved:
-            problems += _differences(path, saved[path], now[path], epoch)
+            problems += differences(path, saved[path], now[path], epoch)
     if problems:
         raise PlanMismatchError(problems)
 
@@ -151,19 +151,25 @@ def changed(
             others = {
                 name: value for name, value in saved[path].items() if name not in (_MAY_GROW, "callbacks")
             }
-            found += _differences(path, others, now[path], epoch=0)
+            found += differences(path, others, now[path])
     return found
 
 
-def _differences(path: str, saved: Mapping[str, Any], now: Mapping[str, Any], epoch: int) -> list[str]:
+def differences(path: str, saved: Mapping[str, Any], now: Mapping[str, Any], epoch: int = 0) -> list[str]:
+    """A sentence for each fact of a unit that is not what it was; `epoch`: the one that it was in."""
     found = []
     for name, value in saved.items():
         other = now.get(name)
         if name == _MAY_GROW:
             if other is not None and other < epoch:
                 found.append(f"{path!r}: {epoch} epochs had been run, and the plan now has {other}")
+        elif name == "attributes" and isinstance(value, Mapping):
+            if others := unlike(value, other or {}):
+                found.append(f"{path}: the values have changed: {', '.join(others)}")
         elif isinstance(value, Mapping) and isinstance(other, Mapping):
-            found += _differences(f"{path}: {name}", value, other, epoch)
+            found += differences(f"{path}: {name}", value, other, epoch)
+        elif name == "digest" and None in (value, other):
+            continue  # not known, or changed while it trained
         elif value != other:
             found.append(f"{path!r}: {name} was {value!r} and is {other!r}")
     return found

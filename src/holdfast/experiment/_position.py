@@ -29,6 +29,7 @@ from ..variables import Mode, Variables
 from ._callbacks import Callback
 from ._graph import ModelGraph
 from ._phases import TrainPhase, Unit, functions_of, saves_itself, walk
+from ._plan import differences
 from ._progress import Progress
 from ._results import HistoryEntry, RunResults
 from ._saving import EXPERIMENT
@@ -231,7 +232,9 @@ class Position:
         plan = self.experiment.describe_plan(self.sources)
         for path, kept in saved["data"].items():
             # Its generators: another phase's loader may share them, or have drawn their seed.
-            if path in self.sources and plan[path]["data"] == saved["plan"][path]["data"]:
+            if path in self.sources and not differences(
+                path, saved["plan"][path]["data"], plan[path]["data"]
+            ):
                 self.sources[path].resume(kept)
         self.saved_loop = saved["phase"]
         self._saved_streams = saved["random"]

@@ -71,6 +71,7 @@ def scheduler_step(graph: ModelGraph, metric: float | None = None) -> None:
                 raise GraphError("ReduceLROnPlateau follows a metric: name the one it should monitor")
             scheduler.step(metric)
         case scheduler:
+            torch_updates.let_schedules_move(graph.optimizers)
             scheduler.step()
 
 

@@ -145,6 +145,10 @@ class Checkpointing(Arguments):
         """
         return _when.first_reason(self._terms, hook, self._counts.get(hook, 0) + 1, spent)
 
+    def time_says(self, spent: Spent) -> tuple[bool, ...]:
+        """What the conditions on time say, each: whether it asks for a save, and whether it lets one be at a hook that comes again."""
+        return _when.time_says(self._terms, spent)
+
     def num_passed(self, hook: str) -> int:
         """How many of the next such hooks pass without a save, as far as hooks are counted."""
         return _when.num_passed(self._terms, hook, self._counts.get(hook, 0))

@@ -159,6 +159,9 @@ class Seconds(Timed):
     def interval(self, cost_s: float | None) -> Interval:
         return Interval(self.seconds, repr(self))
 
+    def asks(self, spent: Spent) -> bool:  # at every hook, so without the words
+        return spent.waited_s >= self.seconds
+
 
 @final
 @dataclass(frozen=True, slots=True, repr=False)
@@ -186,7 +189,7 @@ class Overhead(Timed):
         return Interval(cost_s / self.share, why)
 
     def asks(self, spent: Spent) -> bool:
-        return spent.waited_s >= self.interval(spent.cost_s).seconds and self._affords(spent)
+        return self._affords(spent) and spent.waited_s >= self.interval(spent.cost_s).seconds
 
     def allows(self, hook: str, spent: Spent) -> bool:
         return hook not in COME_AGAIN or self._affords(spent)

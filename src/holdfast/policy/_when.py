@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from ..errors import UsageError
 from . import _values
 from ._conditions import (
+    COME_AGAIN,
     TIMED,
     Condition,
     Every,
@@ -74,6 +75,12 @@ def first_reason(terms: Sequence[Term], hook: str, count: int, spent: Spent | No
             longest = max((each.interval(spent.cost_s) for each in timed), key=_length)
             return f"{spent.waited_s:.3g} s since the last save ({longest})"
     return None
+
+
+def time_says(terms: Sequence[Term], spent: Spent) -> tuple[bool, ...]:
+    """Of each condition on time, whether it asks for a save, and whether it allows one at a hook that comes again."""
+    timed = (each for term in terms for each in term.timed)
+    return tuple(says for each in timed for says in (each.asks(spent), each.allows(COME_AGAIN[0], spent)))
 
 
 def num_passed(terms: Sequence[Term], hook: str, count: int) -> int:

@@ -34,6 +34,7 @@ from ._resuming.expected import Ahead, fingerprint_of
 from ._resuming.next_batches import NextBatches
 from ._resuming.rollbacks import Rollbacks
 from ._saving.snapshots import Taking
+from ._together.agreement import Agreement
 from ._together.ranks import ALONE, Ranks
 from ._writer import BackgroundWriter
 
@@ -85,9 +86,9 @@ class ExperimentDirectory:
         self._switches: Mapping[str, str] = {}
         self.taking = Taking()
         self.writer = BackgroundWriter()
-        # Of several ranks all would have to hear a call at one hook.
-        called_in = [] if ranks.are_several else [self.path, *folders]
-        self.calls = Calls(self.disk, called_in, self.writer, clock)
+        self.agreement = None if ranks.beside is None else Agreement(ranks, ranks.beside)
+        called_in = [self.path, *folders] if ranks.leads else []
+        self.calls = Calls(self.disk, called_in, self.writer, clock, self.agreement)
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
         self._closed = self._is_noted = False
@@ -195,14 +196,18 @@ class ExperimentDirectory:
 
         began_s = time.perf_counter()
         timed = watch or self.pace.begin()
-        with failing_as_a_save(bundle.bundle_path(folder, draft.name)):
-            record = bundle.save_together(
-                *(self.ranks.crew, self.disk, folder, self._next(draft), captured),
-                watching=lambda tree: watched(tree, may_be_infinite),
-                overwrite=overwrite,
-                finish=lambda written: self.pace.finish(written, timed, when),
-            )
-        return self._saved(folder, record, began_s)
+        try:
+            with failing_as_a_save(bundle.bundle_path(folder, draft.name)):
+                record = bundle.save_together(
+                    *(self.ranks.crew, self.disk, folder, self._next(draft), captured),
+                    watching=lambda tree: watched(tree, may_be_infinite),
+                    overwrite=overwrite,
+                    finish=lambda written: self.pace.finish(written, timed, when),
+                )
+            return self._saved(folder, record, began_s)
+        finally:
+            if self.agreement is not None:
+                self.agreement.saved()
 
     def _prepare(self) -> None:
         self._check_place()

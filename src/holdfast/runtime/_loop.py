@@ -167,7 +167,7 @@ class Loop:
             )
             self._hooks = Hooks(self._directory)
             calls = self._directory.calls
-            self._calm = Calm(self.policy, lambda: self.policy.is_requested or calls.is_told)
+            self._calm = Calm(self.policy, lambda: self.policy.is_requested or not calls.passes())
             self.policy.reset()
             self._directory.share_with(self.policy.write.trusted)
         except BaseException:

@@ -92,6 +92,13 @@ class SignalWatch:
         """What was requested is done: the deadline no longer counts."""
         self._tell_watchdog(b"d")
 
+    def hear(self, came: signal.Signals) -> None:
+        """Another process of the run was told: so is this one, from now on."""
+        if self.told is None:
+            self._told_at_s = time.monotonic()
+            self.told = came
+            self._tell_watchdog(b"t")
+
     def seconds_since_told(self) -> float:
         return time.monotonic() - self._told_at_s
 

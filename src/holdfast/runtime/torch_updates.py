@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, final
 
 import torch
@@ -99,9 +99,8 @@ class Updates:
             if (parameter := self._parameters.get(path)) is not None and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
                 self._used[parameter] = _version(parameter.grad)
-        for optimizer in self._optimizers.values() if count else ():
-            # Else a schedule whose epoch has no update left would warn that it moves before the first one.
-            optimizer._opt_called = True  # type: ignore[attr-defined]
+        if count:
+            let_schedules_move(self._optimizers.values())
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -169,6 +168,12 @@ def _is_within_another_step(optimizer: Optimizer) -> bool:
         if frame.f_code is step.__code__ and frame.f_locals.get("self") is optimizer:
             return True
     return False
+
+
+def let_schedules_move(optimizers: Iterable[Any]) -> None:
+    """These have made updates in another process: a schedule whose epoch has none left would warn that it moves before the first one."""
+    for optimizer in optimizers:
+        optimizer._opt_called = True
 
 
 def set_gradients(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, Any]) -> None:

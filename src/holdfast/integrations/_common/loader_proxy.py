@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, final
 
-from ...data import BatchSource, TorchLoaderBatches, batches_of
+from ...data import BatchSource, HeldValues, TorchLoaderBatches, batches_of, dataset_of
 
 
 class Disguised:
@@ -53,6 +53,7 @@ class HeldLoader(Disguised):
             _num_ready=num_ready,
             _source=None,
         )
+        HeldValues(dataset_of(loader))  # before a callback writes into it
 
     def __iter__(self) -> Iterator[Any]:
         state, vars(self)["_state"] = self._state, None

@@ -97,13 +97,13 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         model: Any = self._model
         _check(model)
-        listed, iterator = frames_of_fit(model)
+        listed, iterator, validation = frames_of_fit(model)
         others = [each for each in listed.callbacks if each is not self and not isinstance(each, First)]
         # A new list, for the old one is being gone through: from now on we see what all others have done.
         first = First(on_epoch_begin=self._before_epoch, on_train_end=self._before_end)
         listed.callbacks = [first, *others, self]
         self._siblings = siblings(others)
-        self._data, self._script = FitData(iterator), settings_of(model)
+        self._data, self._script = FitData(iterator, validation), settings_of(model)
         self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
         self._before: Any = None
         self._latest: dict[str, float] = {}

@@ -48,9 +48,13 @@ _OWN_EACH_TIME = keras.callbacks.ProgbarLogger
 _ORDERS = {"less": keras.ops.less, "greater": keras.ops.greater}
 
 
-def frames_of_fit(model: Any) -> tuple[Any, Any]:
-    """The `CallbackList` and the epoch iterator of the `model.fit` that is running: only its frames have them."""
+_VALIDATION = ("val_x", "val_y", "val_sample_weight")
+
+
+def frames_of_fit(model: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+    """The `CallbackList`, the epoch iterator and the validation data of the `model.fit` that is running: only its frames have them."""
     listed = iterator = None
+    validation: tuple[Any, ...] = ()
     frame: Any = sys._getframe()
     while frame is not None and iterator is None:
         here = frame.f_locals
@@ -58,12 +62,13 @@ def frames_of_fit(model: Any) -> tuple[Any, Any]:
             listed = here["self"]
         if here.get("self") is model:
             iterator = here.get("epoch_iterator")
+            validation = tuple(here.get(name) for name in _VALIDATION)
         frame = frame.f_back
     if listed is None or iterator is None:
         raise UsageError(
             "a HoldfastCallback is for model.fit(…, callbacks=[…]); around a loop of your own use holdfast.Run"
         )
-    return listed, iterator
+    return listed, iterator, validation
 
 
 def tell_of_errors(model: Any, listed: Any, iterator: Any, on_error: OnError, until: ExitStack) -> None:

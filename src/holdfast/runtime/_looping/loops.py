@@ -65,6 +65,7 @@ class Loops:
                     f"included, and {position()} are done. Add what the second loop is to do, or give it a run of its own."
                 )
             with self._block.looping(name):
+                self._data.see_variables()
                 for each in inner:
                     self._trained.add(name)
                     yield each

@@ -12,12 +12,14 @@ from ... import rng
 from ...data import (
     ANOTHER_BATCH,
     BatchSource,
+    HeldValues,
     Until,
     batches_of_all,
+    dataset_of,
     differences_of,
     digest_of_contents,
-    digest_of_samples,
     foreign_state,
+    holds_samples,
     kept_by_others,
     nodes_in,
     parts_of,
@@ -63,13 +65,13 @@ class Given:
 
     def name_of(self, one: Any, names: Mapping[int, str]) -> str | None:
         """Of `names` by id, that of data or of their dataset; None if the script makes both in the loop."""
-        held = [each for each in (one, _dataset_of(one)) if not self.is_made_in_loop(each)]
+        held = [each for each in (one, dataset_of(one)) if not self.is_made_in_loop(each)]
         return next((names[id(each)] for each in held if id(each) in names), None)
 
     def contents(self) -> str | None:
         """A digest of what the script made in the loop for this epoch; None if it has made nothing."""
         made = filter(self.is_made_in_loop, self.data)
-        datasets = [each for each in map(_dataset_of, made) if self.is_made_in_loop(each)]
+        datasets = [each for each in map(dataset_of, made) if self.is_made_in_loop(each)]
         return digest_of_contents(datasets) if datasets else None
 
 
@@ -102,6 +104,13 @@ class EpochData:
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
         self._position: Mapping[str, Any] | None = None  # until a source has resumed from it
+
+    def see_variables(self) -> None:
+        """The loop begins: what datasets hold by now, the loop has not written."""
+        for value in _variables().values():
+            for each in (value, *getattr(value, "__dict__", {}).values()):
+                if holds_samples(each):
+                    HeldValues(dataset_of(each))
 
     def take(self, given: Given) -> tuple[BatchSource, Iterator[Any] | None]:
         """Their source, and the rest of the epoch in which the checkpoint was; None if there is nothing to resume.
@@ -248,8 +257,7 @@ class EpochData:
         if any(name not in there for name in names):
             return [_NOT_COMPARED]
         for name, of_one in zip(names, each_about, strict=True):
-            now = digest_of_samples(_dataset_of(there[name]))
-            if None not in (now, was := of_one.get("digest")) and now != was:
+            if differences_of(of_one, HeldValues(dataset_of(there[name])).facts()):
                 return [f"the data's values have changed: {name} holds others than the run was trained on"]
         return []
 
@@ -260,10 +268,6 @@ def _variables() -> dict[str, Any]:
     for scope in scopes():
         found = {**scope.variables(), **found}
     return found
-
-
-def _dataset_of(data: Any) -> Any:
-    return getattr(data, "dataset", data)
 
 
 def check_position(source: BatchSource, policy: Checkpointing) -> None:

@@ -11,7 +11,7 @@ from ...policy import TIMED, Checkpointing, Spent
 from ...records import Moment
 from .._costs import Pace
 from .._directory import ExperimentDirectory
-from .._requests import COMPLETE
+from .._requests import BY_REQUEST, COMPLETE
 from .names import Names
 
 logger = logging.getLogger("holdfast")
@@ -33,7 +33,7 @@ class Due:
         self._is_told = is_told()
         self._demanded: str | None = None
         self._policy, self._names, self._pace = policy, names, pace
-        self._is_alone = directory is None or not directory.ranks.are_several
+        self._agreement = None if directory is None else directory.agreement
         self._directory = directory if policy.mode == "disk" else None  # what is kept in memory needs none
 
     def reason(self, moment: Moment) -> str | None:
@@ -81,13 +81,12 @@ class Due:
     def _requested(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:
             return None
-        if self._policy.take_request():
-            if self._is_alone:
-                return "requested by request()"
-            logger.warning(
-                "request() is not heard in a Run of several processes: call run.save(name) in all of them"
-            )
-        return None if self._directory is None else self._directory.calls.answer()
+        if self._agreement is None and self._policy.take_request():
+            return BY_REQUEST
+        call = None if self._directory is None else self._directory.calls.answer()
+        if call is not None and self._agreement is not None:
+            self._policy.take_request()  # this is its answer, if it was requested here
+        return call
 
     def _planned(self, moment: Moment) -> str | None:
         policy, hook = self._policy, moment.hook
@@ -106,7 +105,8 @@ class Due:
         return REASON if self._is_told and self.is_end_of_replay(moment) else None
 
     def _spent(self) -> Spent:
-        return self._pace.spent(is_busy=self._directory is not None and self._directory.writer.is_busy)
+        spent = self._pace.spent(is_busy=self._directory is not None and self._directory.writer.is_busy)
+        return spent if self._agreement is None else self._agreement.time(spent, self._policy.time_says)
 
     def _take_demand(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:

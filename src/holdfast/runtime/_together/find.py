@@ -17,14 +17,14 @@ from .._resuming.options import Resume
 from .ranks import ALONE, Ranks
 
 _LONGEST_S: Final = 600.0
-_TALK: Final = "what a clock, a signal or a failure of one process tells, the others would have to hear first"
+_ALONE: Final = (
+    "the others are in the middle of their step when one fails, and what all have then is no one state"
+)
 _LIMITS: Final = Limits(
     where="a Run of several processes",
     refused={
-        "when with time": f'{_TALK}. Let counts of hooks decide: save_on="epoch_end", or save_on="batch_end" with every_n',
-        "save_on_preemption": f"{_TALK}; a run that is killed resumes from its newest checkpoint",
-        "save_on_exception": f"{_TALK}; a run that is killed resumes from its newest checkpoint",
-        "on_divergence": f"{_TALK}. Leave it out",
+        "save_on_exception": f"{_ALONE}; a run that fails resumes from its newest checkpoint",
+        "on_divergence": "all processes would have to go back at once. Leave it out",
         "snapshot='lazy'": "all processes write while training waits. Leave it out",
         "thin_after": "one process cannot rewrite what all have saved. Leave it out, and keep fewer",
         "share_with": "all of the state is written at each save. Leave it out",
@@ -40,7 +40,9 @@ def ranks_of(objects: Mapping[str, Any], exclude: Sequence[str]) -> Ranks:
     if distributed.get_world_size() == 1:
         return ALONE
     tree = state.look(objects, exclude=exclude, with_boxes=True).tree
-    return Ranks(_crew(distributed)) if any(isinstance(each, Box) for each in leaves(tree)) else ALONE
+    if not any(isinstance(each, Box) for each in leaves(tree)):
+        return ALONE
+    return Ranks(_crew(distributed), beside=_crew(distributed))
 
 
 def _crew(distributed: Any) -> Crew:

@@ -34,10 +34,12 @@ class Ranks:
 
     Args:
         crew: the processes; None: there is only this one.
+        beside: the same, for what is talked of in another thread.
     """
 
-    def __init__(self, crew: Crew | None = None) -> None:
+    def __init__(self, crew: Crew | None = None, beside: Crew | None = None) -> None:
         self._crew = crew
+        self.beside = beside
 
     @property
     def crew(self) -> Crew:

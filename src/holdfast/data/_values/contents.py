@@ -1,4 +1,4 @@
-"""A digest of what objects in memory hold, and of the samples of a dataset, without calling any code of a script's."""
+"""A digest of what objects in memory hold, without calling any code of a script's."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from ._dataset import Dataset
-
 _MOST_BYTES = 256 << 20
 _MOST_OBJECTS = 1_000_000
-_MOST_SAMPLES = 256
 _WORD = struct.calcsize("P")
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 
@@ -33,40 +30,6 @@ def digest_of_batch(batch: Any) -> str | None:
     """As `digest_of_contents`; None where something in it is not read, so that another batch might have the same."""
     digest, is_complete = _digest(batch)
     return digest if is_complete else None
-
-
-def digest_of_samples(dataset: Any) -> str | None:
-    """BLAKE3 of the samples of a map-style dataset, as far as they can be read without code of a script's; None where they cannot.
-
-    Known are `holdfast.data.Dataset` and torch's `TensorDataset`, of which all is read; lists and tuples of arrays and plain data, and
-    Hugging Face's `datasets.Dataset`, of which 256 samples are, spread evenly; torch's `Subset` and `ConcatDataset` of these.
-    """
-    if isinstance(dataset, Dataset):
-        return dataset.digest
-    if isinstance(dataset, list | tuple):
-        return digest_of_batch([len(dataset), *(dataset[row] for row in _spread(len(dataset)))])
-    match type(dataset).__module__, type(dataset).__name__:
-        case "datasets.arrow_dataset", "Dataset":
-            samples = dataset.with_format("arrow")[_spread(len(dataset))].to_pylist()
-            return blake3(repr((len(dataset), samples)).encode()).hexdigest()
-        case "torch.utils.data.dataset", "TensorDataset":
-            if all(tensor.device.type == "cpu" for tensor in dataset.tensors):
-                return Dataset({str(index): each for index, each in enumerate(dataset.tensors)}).digest
-        case "torch.utils.data.dataset", "Subset":
-            if (parent := digest_of_samples(dataset.dataset)) is not None:
-                return blake3(f"{parent}{[*map(int, dataset.indices)]}".encode()).hexdigest()
-        case "torch.utils.data.dataset", "ConcatDataset":
-            parents = [*map(digest_of_samples, dataset.datasets)]
-            if None not in parents:
-                return blake3(f"{parents}".encode()).hexdigest()
-    return None
-
-
-def _spread(num_samples: int) -> list[int]:
-    """The rows that are read: all of a few, else so many at even distances, the first and the last among them."""
-    if num_samples <= _MOST_SAMPLES:
-        return [*range(num_samples)]
-    return [row * (num_samples - 1) // (_MOST_SAMPLES - 1) for row in range(_MOST_SAMPLES)]
 
 
 def _digest(value: Any) -> tuple[str, bool]:
