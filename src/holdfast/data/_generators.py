@@ -10,16 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import rng
 from ..errors import UsageError
 from ._parts import parts_of, set_epoch
-
-if TYPE_CHECKING:
-    from ._attributes import OwnAttributes
 
 _MOST_OBJECTS = 5_000
 _LONGEST = 256  # items of a container; more are samples, not transforms
@@ -85,7 +82,7 @@ class Drawing:
     """For a source of batches to inherit: the random generators of its loader are in `_generators`, what else it keeps in `_attributes`."""
 
     _generators: OwnGenerators
-    _attributes: OwnAttributes
+    _attributes: Any  # `OwnAttributes`, which are found by what is here
 
     @property
     def differences(self) -> list[str]:

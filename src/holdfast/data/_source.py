@@ -107,7 +107,7 @@ class Position:
 
 def kept_by_others(source: BatchSource, is_kept: Callable[[Any], bool]) -> AbstractContextManager[None]:
     """At its end the generators of the data, and the attributes of what they hold, are what they were, if `is_kept` says so of them: what a
-    `resume` inside sets of these, somebody else has restored already, and the script may have gone on with it."""
+    `resume` inside sets of these, somebody else has restored already, and the script may have changed since."""
     kept = getattr(source, "kept", None)
     return nullcontext() if kept is None else kept(is_kept)
 

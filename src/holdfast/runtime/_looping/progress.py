@@ -111,7 +111,7 @@ class Progress:
         return self.diverged is None
 
     def enter_epoch(self) -> None:
-        """The script goes on between `epochs` and `batches`, once more if the checkpoint was in an epoch."""
+        """The script runs what is between `epochs` and `batches`, once more if the checkpoint was in an epoch."""
         self._preparing.begin(is_again=self.is_behind and self.at.within in ("batches", "after"))
 
     def begin_batches(self) -> None:
