@@ -11,9 +11,11 @@ if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplot
     pytest.skip("modularml is not installed", allow_module_level=True)
 
 import modularml as mml
+import torch
 
 from holdfast import Checkpointing, Write
 from holdfast.integrations import modularml as hf
+from holdfast.integrations.modularml._graph import live_parts
 from tests.support.integrations.crashing import Crash, beats
 from tests.support.integrations.modularml_experiment import QUIET, experiment, run_phase, train_phase
 
@@ -50,6 +52,21 @@ def cross_validation(beat):
     return made
 
 
+def watching(beat):
+    """What the script has seen of the weights decides what the second phase begins with."""
+    made = experiment(beat)
+    run_phase(made, train_phase("one", policy(), n_epochs=2))
+    model, *_ = live_parts(made.model_graph)["model_graph"].values()
+    norms = [float(each.detach().norm()) for each in model.parameters()]
+    draw = torch.rand(2)
+    run_phase(made, train_phase("two", policy(), n_epochs=2))
+    with torch.no_grad():
+        for each, norm in zip(model.parameters(), norms, strict=True):
+            each.add_(norm + draw[0])
+    run_phase(made, train_phase("three", policy(), n_epochs=1))
+    return made
+
+
 def ended(script, directory, cut=None):
     hf.enable(directory)
     try:
@@ -70,3 +87,28 @@ def test_what_is_put_back_between_is_put_back_again_before_the_resumed_step(scri
     assert report is not None
     assert report.verdict == "exact"
     assert digest == uninterrupted
+
+
+@pytest.mark.medium
+def test_variables_that_come_out_otherwise_between_calls_are_named(tmp_path):
+    with suppress(Crash):
+        ended(watching, tmp_path, 20)
+    _, report = ended(watching, tmp_path)
+    assert report is not None
+    assert report.verdict == "exact but for: draw, norms"
+
+
+@pytest.mark.medium
+def test_feature_sets_of_other_values_are_named(tmp_path, monkeypatch):
+    with suppress(Crash):
+        ended(going_back, tmp_path, 20)
+    given = mml.FeatureSet.from_dict
+
+    def other(**arguments):
+        data = {name: [each + 1 for each in column] for name, column in arguments.pop("data").items()}
+        return given(**arguments, data=data)
+
+    monkeypatch.setattr(mml.FeatureSet, "from_dict", other)
+    _, report = ended(going_back, tmp_path)
+    assert report is not None
+    assert report.verdict.startswith("not exact: the values of data have changed: ")

@@ -23,7 +23,8 @@ from ._source import (
 from ._stateful import StatefulBatches, may_forget
 from ._torch_loader import TorchLoaderBatches
 from ._values.contents import digest_of_batch, digest_of_contents
-from ._values.held import HeldValues, holds_samples
+from ._values.held import HeldValues, holds_samples, is_fixed
+from ._values.samples import spread
 
 __all__ = [
     "ANOTHER_BATCH",
@@ -46,12 +47,14 @@ __all__ = [
     "digest_of_contents",
     "foreign_state",
     "holds_samples",
+    "is_fixed",
     "kept_by_others",
     "may_forget",
     "nodes_in",
     "order",
     "parts_of",
     "sample_rng",
+    "spread",
     "unlike",
     "without_position",
 ]

@@ -193,11 +193,11 @@ def _decides_samples(owner: Any, value: Any) -> bool:
     is_dataset = hasattr(type(owner), "__getitem__") or hasattr(type(owner), "__iter__")
     if isinstance(value, bool | int | float | str | np.generic):
         is_text = isinstance(value, str) and len(value) > _LONG
-        return is_text or (is_dataset and _is_fixed(value))
+        return is_text or (is_dataset and is_fixed(value))
     return _is_data(value, _length_of(owner))
 
 
-def _is_fixed(value: Any) -> bool:
+def is_fixed(value: Any) -> bool:
     """Whether a number or word is the same in each life of a script: no path, no reading of a clock."""
     if isinstance(value, float):
         has_digits = round(value, 9) == value != round(value, 6)

@@ -27,6 +27,7 @@ from ...variables import Held, Mode, Variables
 from .._common.script_settings import ScriptSettings, options_by_name
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready, optimizers_of
+from ._script import AtCalls, describe_data, differences_of_data
 from ._sessions import Sessions, train_phases
 from ._training import Training, sampler_generators
 from ._values import Decoder, Encoder
@@ -64,6 +65,8 @@ class Position:
         self._script: dict[str, Any] = {}  # the options of optimizers that the run follows
         self._kept: Sequence[str] = ()  # of those that the script has changed
         self._history_before = 0
+        self._data: Mapping[str, Any] = {}  # as they were before the first call
+        self._at_calls = AtCalls()
         self._called: Sequence[Any] = ()  # units that may be none of the plan
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -88,6 +91,15 @@ class Position:
 
     def enter_call(self) -> None:
         """A call begins. The one that was interrupted keeps what it had done."""
+        if self.variables.mode != "off":
+            self._at_calls.look()
+        if (
+            self._resumption is not None
+            and self._behind is not None
+            and self.call == self._behind["run"]["call"]
+        ):
+            unlike = self._at_calls.unlike(self._behind["run"].get("at_call", {}))
+            self._resumption.lack([*unlike, *self._unsaved], self.variables.is_ignored)
         if self._behind is None or self.call > self._behind["run"]["call"]:
             self.announced, self.finished = [], Finished()
             self._history_before = len(self._experiment._history)
@@ -145,6 +157,8 @@ class Position:
                     "counters": self._sessions.counters,
                     "streams_at_start": self._streams_at_start,
                     "script": dict(self._script),
+                    "data": dict(self._data),
+                    "at_call": dict(self._at_calls.changed),
                     **({"lacking": list(found)} if (found := self.lacking.found) else {}),
                     **({"variables": facts} if facts else {}),
                 },
@@ -167,6 +181,10 @@ class Position:
         }
         return Ahead(None if training is None else training.next_batch, generators)
 
+    def note_data(self) -> None:
+        """The first call begins."""
+        self._data = describe_data(self.nodes.values())
+
     def resume(self, origin: Origin) -> None:
         """Put the newest complete checkpoint into the graph; the rest when the plan has come to its place."""
         assert self._sessions.directory is not None
@@ -178,6 +196,7 @@ class Position:
         self._resumption, self._behind = found
         saved = self._behind
         self._resumption.add(saved["run"].get("lacking", ()))
+        self._resumption.add(differences_of_data(saved["run"].get("data", {}), self._data))
         self._resumption.lack(self._unsaved, self.variables.is_ignored)
         self._resumption.keep(self._kept)
         self.run = self._sessions.directory.run  # a fork has another id than its state

@@ -108,6 +108,7 @@ class Held:
         for path, phase in phases.items():
             self.sessions.add(path, phase)
         if self.position.call == 0 and self.sessions.directory is not None:
+            self.position.note_data()
             resume = resume_source(self._settings.resume, self.sessions.directory.path)
             if resume is not None:
                 self.position.resume(resume)
