@@ -191,7 +191,7 @@ class EpochData:
 
     def _tell(self, exactness: str, *, is_foreign: bool) -> None:
         """Say at the first save, and not only at a resume, that none will be exact."""
-        if exactness not in (self._told, "exact") and not is_foreign:
+        if exactness.startswith("not exact: ") and exactness != self._told and not is_foreign:
             self._told = exactness
             logger.warning(
                 "no resume in the middle of an epoch will be exact: %s", exactness.removeprefix("not exact: ")
