@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -108,9 +109,10 @@ class EpochData:
     def see_variables(self) -> None:
         """The loop begins: what datasets hold by now, the loop has not written."""
         for value in _variables().values():
-            for each in (value, *getattr(value, "__dict__", {}).values()):
-                if holds_samples(each):
-                    HeldValues(dataset_of(each))
+            with suppress(Exception):  # of the object's own code; then it is seen as its batches are read
+                for each in (value, *getattr(value, "__dict__", {}).values()):
+                    if holds_samples(each):
+                        HeldValues(dataset_of(each))
 
     def take(self, given: Given) -> tuple[BatchSource, Iterator[Any] | None]:
         """Their source, and the rest of the epoch in which the checkpoint was; None if there is nothing to resume.
