@@ -202,6 +202,7 @@ class EpochData:
     def set_state(self, saved: Mapping[str, Any]) -> None:
         self._given = self.source = self._contents = None
         self._saved, self._position, self._vary = saved, saved["data"], saved.get("contents_vary", False)
+        self._told = saved.get("exactness", "")  # which the run before has said, and the verdict says
 
     def ahead(self, is_inside: bool) -> Ahead:
         """The next batch, and the generators of the loader."""
