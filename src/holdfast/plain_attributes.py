@@ -123,6 +123,17 @@ class PlainAttributes:
         return _copied(value, takes_tensors=self._takes_tensors)
 
 
+def slots_of(kind: type) -> list[str]:
+    """The names of a class's own slots, as they are read from outside: those that begin with two underscores have the class's before them."""
+    slots = vars(kind).get("__slots__", ())
+    names = [slots] if isinstance(slots, str) else list(slots)
+    return [f"_{kind.__name__.lstrip('_')}{name}" if _is_private(name) else name for name in names]
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
+
+
 def is_plain(value: Any) -> bool:
     """Whether a value counts as plain data where no tensors do; True of one that holds none."""
     return _copied(value, takes_tensors=False) is not _NONE

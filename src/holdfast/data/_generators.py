@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import rng
 from ..errors import UsageError
+from ..plain_attributes import slots_of
 from ._parts import parts_of, set_epoch
 
 _MOST_OBJECTS = 5_000
@@ -181,10 +182,7 @@ def _attributes(one: Any) -> Iterator[tuple[str, Any]]:
         if key != "_iterator":  # of a DataLoader: consumed by an epoch
             yield key, each
     for cls in type(one).__mro__:
-        slots = vars(cls).get("__slots__", ())
-        for key in (slots,) if isinstance(slots, str) else slots:
-            if key.startswith("__") and not key.endswith("__"):
-                key = f"_{cls.__name__.lstrip('_')}{key}"  # as Python names it
+        for key in slots_of(cls):
             if key != "__dict__" and hasattr(one, key):
                 yield key, getattr(one, key)
         if not is_of_a_library(cls.__module__):

@@ -432,7 +432,7 @@ class Capture:
 
     def _save(self, slot: Slot, scope: Scope) -> None:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
-        facts, has_own_factory = self.facts, False
+        facts, has_own_factory, named = self.facts, False, None
         value: Any = slot.value
         is_frozen = is_frozen_data(value)
         is_shared = (
@@ -446,13 +446,9 @@ class Capture:
             value = self._as_saved(slot, path)
             has_own_factory = before is not None and before.was(slot.value) and _has_own_factory(value, path)
             value = dict(value) if has_own_factory else value
-            why = _obstacle(value, path)
+            why, named = _obstacle(value, path), _named_tuples(value)
             is_new = before is None or before.kind is not type(value)
-            if (
-                not why
-                and (named := _named_tuples(value)) is not None
-                and (is_new or type(value).__name__ != named)
-            ):
+            if not why and named is not None and (is_new or type(value).__name__ != named):
                 lost = lost_in(state.Walk().run(value, path), named)
                 why = "" if lost is None else _OF_NO_CLASS
             if is_frozen and is_new:
@@ -486,7 +482,7 @@ class Capture:
             self._sharing.add(path, slot.value, is_new=is_new, is_within=self._is_within(scope))
         if (device := device_of(value)) is not None:
             facts.devices[path] = device
-        if (named := _named_tuples(value)) is not None:
+        if named is not None:
             facts.named[path] = named
         self.values.setdefault(scope.name, {})[slot.key] = value
 

@@ -29,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 
 from .. import rng, state
+from ..plain_attributes import slots_of
 from ._frames import is_own_class
 from ._opaque.observers import is_observer
 
@@ -327,7 +328,7 @@ def _keeps_state(value: Any) -> bool:
 
 def _can_hold(value: Any) -> bool:
     """Whether an object has room for attributes: a function of compiled code has none."""
-    return hasattr(value, "__dict__") or any(_slots(kind) for kind in type(value).__mro__)
+    return hasattr(value, "__dict__") or any(slots_of(kind) for kind in type(value).__mro__)
 
 
 def is_iterator(value: Any) -> bool:
@@ -369,7 +370,7 @@ def attributes(value: Any) -> dict[str, Any]:
     """The attributes that an object itself has, slots included; of a torch module or loader without what torch keeps there."""
     found = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
-        for name in _slots(kind):
+        for name in slots_of(kind):
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 found.setdefault(name, getattr(value, name))
     if is_module(value):
@@ -378,17 +379,6 @@ def attributes(value: Any) -> dict[str, Any]:
     elif is_loader_of_torch(value):
         found = {name: each for name, each in found.items() if name not in _LOADERS_OWN}
     return found
-
-
-def _slots(kind: type) -> list[str]:
-    """The names of its slots, as they are read from outside: those that begin with two underscores have the class's before them."""
-    slots = kind.__dict__.get("__slots__", ())
-    names = [slots] if isinstance(slots, str) else list(slots)
-    return [f"_{kind.__name__.lstrip('_')}{name}" if _is_private(name) else name for name in names]
-
-
-def _is_private(name: str) -> bool:
-    return name.startswith("__") and not name.endswith("__")
 
 
 @lru_cache(maxsize=1)

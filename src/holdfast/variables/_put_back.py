@@ -195,24 +195,24 @@ def _object_at(path: str, slot: Slot, saved: Saved, objects: Objects) -> Any:
     if before is not None and path not in facts.held:
         return before
     if path in facts.held:
-        below = f"{path}."
-        later = {
-            each.removeprefix(below)
-            for each in (*facts.held, *facts.made, *facts.objects)
-            if each.startswith(below)
-        }
+        later = _names_below(path, (*facts.held, *facts.made, *facts.objects))
         made = resized(slot.value, facts.held[path], later)
         if type(before) is type(made) and before is not made and not isinstance(made, tuple):
             made = _refilled(before, made)  # at all its places
     elif path in facts.made:
         scope, _, key = path.partition("/")
         paths = [*saved.nodes.get(scope, ()), *(_keys_in(facts.objects, Scope(scope, None, {})))]
-        below = {each.removeprefix(f"{key}.") for each in paths if each.startswith(f"{key}.")}
-        made = made_like(facts.made[path], objects.called, below)
+        made = made_like(facts.made[path], objects.called, _names_below(key, paths))
     else:
         return objects.called(facts.objects[path], slot.value)
     saved.made[path] = made
     return made
+
+
+def _names_below(path: str, paths: Iterable[str]) -> set[str]:
+    """Of these paths the ends of those that are within this one."""
+    above = f"{path}."
+    return {each.removeprefix(above) for each in paths if each.startswith(above)}
 
 
 def _is_below_one(path: str, waiting: Mapping[str, str]) -> bool:

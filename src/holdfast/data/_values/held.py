@@ -11,13 +11,14 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 
+from ...plain_attributes import slots_of
 from .._dataset import Dataset
 from .._generators import is_of_a_library
 from .reading import Limits, as_array, digest_of_value, is_of_arrays, items_of
@@ -44,9 +45,12 @@ class HeldValues:
     """What `data` (a dataset, or a list of batches) hold in memory, seen now for the first time or earlier in this process."""
 
     def __init__(self, data: Any) -> None:
-        self._data, self._is_known, self._mark = data, _is_of_known_kind(data), _mark(data)
-        if isinstance(data, list | tuple) and self._is_known:
+        self._data, self._mark = data, _mark(data)
+        if isinstance(data, list | tuple):
             self._digest = digest_of_samples(data)  # now: more may be appended before the first save
+            self._is_known = self._digest is not None
+        else:
+            self._is_known = _is_of_known_kind(data)
         owners = [] if self._is_known else [*_owners(data)]
         self._owners = {path: id(each) for path, each in owners}
         self._seen = {path: _look(each) for path, each in owners}
@@ -172,15 +176,10 @@ def _attributes(owner: Any) -> dict[str, Any]:
     slots = [
         name
         for kind in type(owner).__mro__
-        for name in _slots_of(kind)
+        for name in slots_of(kind)
         if name not in ("__dict__", "__weakref__") and hasattr(owner, name)
     ]
     return {**{name: getattr(owner, name) for name in slots}, **getattr(owner, "__dict__", {})}
-
-
-def _slots_of(kind: type) -> Iterable[str]:
-    slots = vars(kind).get("__slots__", ())
-    return [slots] if isinstance(slots, str) else slots
 
 
 def _decides_samples(owner: Any, value: Any) -> bool:
